@@ -1,0 +1,91 @@
+"""Losses for one class out of n: the target of a sample is the index of its class."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from manualbp.activations.softmax import shifted
+from manualbp.domains import ClassIndices, Domain
+from manualbp.layer import Array, Loss
+
+
+def _target_elements(target: Array) -> tuple[Array, ...]:
+    """Index of the element [y, position, sample] for every position and sample of a class-index target."""
+    return target, *np.ix_(*(np.arange(size) for size in target.shape))
+
+
+@dataclass(frozen=True)
+class NLLLoss(Loss):
+    """The negative log-likelihood: minus the log-probability of the right class.
+
+    Shapes
+        log-probabilities a (classes, *extra, m), usually from LogSoftmax; target y (*extra, m), integers; C a scalar.
+    Forward
+        C = -sum over samples a[y], divided for "mean" by the number of samples.
+    Backward
+        dC/da = -[i = y], divided likewise: only the right class gets a gradient.
+    References
+        torch.nn.NLLLoss.
+    """
+
+    formula: ClassVar[str] = "-sum a[y] / m"
+    derivative_formula: ClassVar[str] = "-[i = y] / m"
+    target_domain: ClassVar[Domain] = ClassIndices()
+    link: ClassVar[str] = "LogSoftmax"
+
+    reduction: str = "mean"
+
+    @classmethod
+    def examples(cls) -> tuple[Self, ...]:
+        return cls(), cls(reduction="sum")
+
+    def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
+        right = _target_elements(target)
+        return -input[right], (input, right)
+
+    def gradient(self, saved: Any, scale: float) -> Array:
+        a, right = saved
+        grad = np.zeros_like(a)
+        grad[right] = -scale
+        return grad
+
+
+@dataclass(frozen=True)
+class CrossEntropyLoss(Loss):
+    """Cross entropy of logits: log-softmax and negative log-likelihood in one.
+
+    Shapes
+        logits z (classes, *extra, m); target y (*extra, m), integers; C a scalar.
+    Forward
+        C = sum over samples (log(sum_k exp(z_k)) - z[y]), divided for "mean" by the number of samples.
+    Backward
+        With p the softmax of z,  dC/dz = p - [i = y], divided likewise.
+    References
+        torch.nn.CrossEntropyLoss.
+    """
+
+    formula: ClassVar[str] = "sum (log(sum_k exp(z_k)) - z[y]) / m"
+    derivative_formula: ClassVar[str] = "(softmax(z) - [i = y]) / m"
+    target_domain: ClassVar[Domain] = ClassIndices()
+
+    reduction: str = "mean"
+
+    @classmethod
+    def examples(cls) -> tuple[Self, ...]:
+        return cls(), cls(reduction="sum")
+
+    def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
+        right = _target_elements(target)
+        p = shifted(input)
+        logits_of_right = p[right]
+        np.exp(p, out=p)
+        total = p.sum(axis=0)
+        p /= total
+        return np.log(total) - logits_of_right, (p, right)
+
+    def gradient(self, saved: Any, scale: float) -> Array:
+        p, right = saved
+        grad = p * scale
+        grad[right] -= scale
+        return grad
