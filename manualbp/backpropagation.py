@@ -26,6 +26,11 @@ class Quantity:
     name: str
     symbol: str
 
+    @property
+    def is_gradient(self) -> bool:
+        """True for what flows back, False for a value or the loss."""
+        return self.name.startswith(("dC/", "delta"))
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -37,7 +42,8 @@ class Trace:
     parameter_gradients[i][name] dC/d(parameter) of layer i, of the parameter's shape
     loss                         C, a scalar
 
-    An entry a run could not compute is None. `trace["dC/dW[2]"]` looks a quantity up by the notes' symbol.
+    An entry the run could not compute is None, and `failure` says why. `trace["dC/dW[2]"]` looks a quantity up by the
+    notes' symbol.
     """
 
     network: Network
@@ -45,6 +51,7 @@ class Trace:
     values: tuple[Any, ...]
     gradients: tuple[Any, ...]
     parameter_gradients: tuple[dict[str, Any], ...]
+    failure: str = ""
 
     def quantities(self) -> dict[Quantity, Any]:
         """Every quantity in the order of the computation: values forward, the loss, then the gradients backward."""
@@ -137,6 +144,7 @@ def descend(params: Sequence[Params], gradients: Sequence[Params], alpha: float)
             f"descend takes one gradient for each parameter: {[sorted(own) for own in params]}; "
             f"got {[sorted(own) for own in gradients]}."
         )
+    alpha = float(alpha)  # a NumPy float64 would widen float32 parameters
     return tuple(
         {name: value - alpha * grads[name] for name, value in own.items()}
         for own, grads in zip(params, gradients, strict=True)

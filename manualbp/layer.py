@@ -35,12 +35,11 @@ class Record(ABC):
     `twin_options` can be read off. A class is either abstract or final; the final ones are the catalogue.
     """
 
-    #: Name of the class in torch.nn that computes the same. Left out, it is the class's own name.
-    twin: ClassVar[str]
-
-    def __init_subclass__(cls) -> None:
-        if "twin" not in vars(cls):
-            cls.twin = cls.__name__
+    @classmethod
+    def twin(cls) -> str:
+        """Name of the class in torch.nn that computes the same: that of the final class, also for what is derived of it."""
+        final = [base for base in cls.__mro__ if base is not Record and issubclass(base, Record) and not inspect.isabstract(base)]
+        return final[-1].__name__
 
     def options(self) -> dict[str, Any]:
         """The hyperparameters by name."""

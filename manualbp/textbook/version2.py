@@ -57,12 +57,13 @@ def edge_name(edge: Edge) -> str:
 
 @dataclass
 class NodeGradients:
-    """What Version 2 computes: the cost, each node's error for each sample, and the gradient of every weight and bias.
+    """What Version 2 computes: the cost, each node's value and error for each sample, and the gradient of every weight and bias.
 
     `self["w47"]` and `self["b7"]` look a gradient up by its name on paper.
     """
 
     C: float = 0.0
+    a: dict[Node, list[float]] = field(default_factory=dict)
     error: dict[Node, list[float]] = field(default_factory=dict)
     dC_dw: dict[Edge, float] = field(default_factory=dict)
     dC_db: dict[Node, float] = field(default_factory=dict)
@@ -101,6 +102,8 @@ def backpropagate(
     total = NodeGradients(dC_dw=dict.fromkeys(w, 0.0), dC_db=dict.fromkeys(b, 0.0))
     for x, y in samples:
         a = forward(layers, w, b, x)
+        for node in a:
+            total.a.setdefault(node, []).append(a[node])
         error: dict[Node, float] = {}
 
         # The output layer.

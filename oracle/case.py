@@ -1,0 +1,156 @@
+"""What is compared: a `Spec` says it in one line of text, a `Case` holds the numbers.
+
+A spec is written shape/dtype/hidden/output/loss, for example deep/float32/Tanh/Softmax/BCELoss(reduction='sum'). The same text
+names the case in every table and repeats it on the command line.
+"""
+
+import ast
+import difflib
+import re
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manualbp import Activation, Loss, Network, catalogue
+from manualbp.layer import Array, Record
+
+R = TypeVar("R", bound=Record)
+
+
+class SpecError(ValueError):
+    """The text names something that does not exist; the message says what there is."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Widths n_0 .. n_L and the batch size m; written as a name, or as 4-8-3x16."""
+
+    widths: tuple[int, ...]
+    batch: int
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name or f"{'-'.join(map(str, self.widths))}x{self.batch}"
+
+
+#: The shapes of the sweep. Within one, sizes differ where the shape's own point allows it, so that a transpose shows.
+SHAPES: dict[str, Shape] = {
+    shape.name: shape
+    for shape in (
+        Shape((3, 3, 3), 5, "notes"),
+        Shape((5, 4, 3), 1, "batch1"),
+        Shape((4, 1, 3), 6, "width1"),
+        Shape((1, 1, 1), 1, "ones"),
+        Shape((5, 3), 7, "depth1"),
+        Shape((5, 12, 4, 11, 3, 10, 2, 9, 6), 7, "deep"),
+        Shape((37, 4, 3), 5, "wide"),
+        Shape((2, 31, 29), 5, "tall"),
+        Shape((4, 7, 5, 3), 6, "distinct"),
+        Shape((3, 5, 2), 67, "many"),
+    )
+}
+DTYPES = ("float64", "float32")
+
+
+def unknown(kind: str, text: str, known: list[str]) -> SpecError:
+    """The error for a name that does not exist, with the nearest one that does."""
+    near = difflib.get_close_matches(text, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return SpecError(f"unknown {kind} {text!r}.{hint} Known: {', '.join(known)}.")
+
+
+def parse_shape(text: str) -> Shape:
+    """A named shape, or widths and batch as in 4-8-3x16."""
+    if text in SHAPES:
+        return SHAPES[text]
+    match = re.fullmatch(r"(\d+(?:-\d+)+)x(\d+)", text)
+    if not match:
+        raise unknown("shape", text, [*SHAPES, "or widths and batch as in 4-8-3x16"])
+    shape = Shape(tuple(map(int, match[1].split("-"))), int(match[2]))
+    if min(*shape.widths, shape.batch) < 1:
+        raise SpecError(f"a shape takes widths and a batch from 1; got {text!r}.")
+    return shape
+
+
+def parse_dtype(text: str) -> str:
+    if text not in DTYPES:
+        raise unknown("dtype", text, list(DTYPES))
+    return text
+
+
+def parse_record(text: str, base: type[R]) -> R:
+    """The record that a text such as GELU(approximate='tanh') names; the options are literals, nothing is evaluated.
+
+    Raises SpecError for a name that is not in the catalogue, or options the record does not take.
+    """
+    kind = base.__name__.lower()
+    known = catalogue(base)
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        name = call.func.id if isinstance(call, ast.Call) else call.id  # type: ignore[attr-defined]
+        options = {k.arg: ast.literal_eval(k.value) for k in call.keywords} if isinstance(call, ast.Call) else {}
+        positional = [ast.literal_eval(argument) for argument in call.args] if isinstance(call, ast.Call) else []
+    except (SyntaxError, AttributeError, ValueError) as error:
+        raise SpecError(f"cannot read {kind} {text!r}: write it as GELU or GELU(approximate='tanh').") from error
+    if name not in known:
+        raise unknown(kind, name, list(known))
+    try:
+        return known[name](*positional, **options)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"cannot make {kind} {text!r}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One dense network to compare: everything but the numbers."""
+
+    shape: Shape
+    dtype: str
+    hidden: Activation
+    output: Activation
+    loss: Loss
+
+    def __str__(self) -> str:
+        return "/".join(map(str, (self.shape, self.dtype, self.hidden, self.output, self.loss)))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the text that `str` gives. Raises SpecError, with what there is, for anything else."""
+        parts = text.split("/")
+        if len(parts) != 5:
+            raise SpecError(f"a case is written shape/dtype/hidden/output/loss, 5 parts; got {len(parts)} in {text!r}.")
+        shape, dtype, hidden, output, loss = parts
+        spec = cls(
+            parse_shape(shape),
+            parse_dtype(dtype),
+            parse_record(hidden, Activation),
+            parse_record(output, Activation),
+            parse_record(loss, Loss),
+        )
+        try:
+            spec.network()
+        except ValueError as error:
+            raise SpecError(f"case {text!r}: {error}") from error
+        return spec
+
+    def network(self) -> Network:
+        return Network.dense(self.shape.widths, self.hidden, self.output, self.loss)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network with numbers: what every run takes. `repeat` is the command that runs this case again."""
+
+    name: str
+    network: Network
+    params: tuple[dict[str, Array], ...]
+    x: Array
+    target: NDArray[Any]
+    repeat: str = ""
+    grad_loss: float = field(default=1.0)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.x.dtype

@@ -1,0 +1,164 @@
+"""How far one array is from another: one row of numbers and a verdict. This is tested before anything it compares.
+
+A number passes only by being found close (`distance <= allowed`), so NaN can never pass by failing to be found far.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manualbp import Quantity
+from oracle.verdict import TOLERANCE, Verdict
+
+
+class Row(NamedTuple):
+    """One comparison of one array; the columns of the table."""
+
+    case: str
+    comparison: str
+    position: int
+    layer: int
+    module: str
+    quantity: str
+    symbol: str
+    shape: str
+    dtype: str
+    max_abs: float
+    max_rel: float
+    normwise: float
+    max_ulp: float
+    index: str
+    candidate: float
+    reference: float
+    allowed: float
+    margin: float
+    verdict: str
+    note: str
+
+
+class Discrepancy(NamedTuple):
+    """The numbers of a row. `index` is the worst element, `margin` how much of the allowance it uses."""
+
+    max_abs: float = np.nan
+    max_rel: float = np.nan
+    normwise: float = np.nan
+    max_ulp: float = np.nan
+    index: str = ""
+    candidate: float = np.nan
+    reference: float = np.nan
+    allowed: float = np.nan
+    margin: float = np.nan
+    verdict: Verdict = Verdict.MISSING
+    note: str = ""
+
+
+def ulps(candidate: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float64]:
+    """Distance of two finite arrays of one dtype in units in the last place: the steps from float to float between them.
+
+    -0.0 and 0.0 are no step apart.
+    """
+    integer = f"i{candidate.dtype.itemsize}"
+    rank, other = (np.abs(x).view(integer) for x in (candidate, reference))  # consecutive floats, consecutive integers
+    apart = np.abs(rank - other).astype(np.float64)
+    through_zero = rank.astype(np.float64) + other
+    return np.where(np.signbit(candidate) == np.signbit(reference), apart, through_zero)
+
+
+def measure(candidate: Any, reference: Any, scale: Any, dtype: np.dtype[Any]) -> Discrepancy:
+    """Compare two arrays; `scale` broadcasts against them and the allowance is TOLERANCE scales."""
+    if candidate is None or reference is None:
+        absent = "the candidate" if candidate is None else "the reference"
+        return Discrepancy(note=f"{absent} does not give it")
+    found, wanted = np.asarray(candidate), np.asarray(reference)
+    for word, got, want in (("shape", found.shape, wanted.shape), ("dtype", found.dtype, wanted.dtype)):
+        if got != want:
+            return Discrepancy(note=f"{word} {got}, the reference has {want}")
+
+    allowed = np.broadcast_to(TOLERANCE[str(dtype)] * np.asarray(scale, dtype=np.float64), wanted.shape)
+    finite = np.isfinite(found) & np.isfinite(wanted)
+    if finite.all():
+        return _measure_finite(found, wanted, allowed, "")
+    same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+    apart = ~finite & ~same
+    if apart.any():
+        at = np.unravel_index(int(np.argmax(apart)), apart.shape)
+        return Discrepancy(
+            index=_index(at),
+            candidate=float(found[at]),
+            reference=float(wanted[at]),
+            verdict=Verdict.NONFINITE,
+            note=f"{np.count_nonzero(apart)} of {apart.size} elements are not finite on one side only, or differ in sign",
+        )
+    zero = wanted.dtype.type(0)
+    note = f"{np.count_nonzero(~finite)} of {finite.size} elements are the same NaN or infinity on both sides"
+    return _measure_finite(np.where(finite, found, zero), np.where(finite, wanted, zero), allowed, note)
+
+
+def _measure_finite(
+    found: NDArray[Any], wanted: NDArray[Any], allowed: NDArray[np.float64], note: str
+) -> Discrepancy:
+    if found.size == 0:
+        return Discrepancy(0.0, 0.0, 0.0, 0.0, verdict=Verdict.AGREE, note="no elements")
+    with np.errstate(all="ignore"):  # a difference of float64 may overflow to inf, 0 / 0 is set to 0 below
+        distance = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
+        size = np.abs(wanted.astype(np.float64))
+        relative = np.where(distance == 0, 0.0, distance / size)
+        share = np.where(distance == 0, 0.0, distance / allowed)
+        largest = size.max()
+        normwise = 0.0 if not distance.any() else distance.max() / largest
+    at = np.unravel_index(int(np.argmax(share)), share.shape)
+    agrees = bool((distance <= allowed).all())
+    return Discrepancy(
+        max_abs=float(distance.max()),
+        max_rel=float(relative.max()),
+        normwise=float(normwise),
+        max_ulp=float(ulps(found, wanted).max()),
+        index=_index(at),
+        candidate=float(found[at]),
+        reference=float(wanted[at]),
+        allowed=float(allowed[at]),
+        margin=float(share[at]),
+        verdict=Verdict.AGREE if agrees else Verdict.DIFFER,
+        note=note,
+    )
+
+
+def _index(at: tuple[Any, ...]) -> str:
+    return f"({', '.join(str(int(i)) for i in at)})" if at else "()"
+
+
+def compare(
+    case: str,
+    comparison: str,
+    modules: tuple[str, ...],
+    dtype: np.dtype[Any],
+    candidate: Mapping[Quantity, Any],
+    reference: Mapping[Quantity, Any],
+    scale: Mapping[Quantity, Any],
+    failure: str = "",
+) -> Iterator[Row]:
+    """One row for every quantity that either side has, in the reference's order; what only the candidate has comes last.
+
+    `modules` names the layer at each position, the loss last. `failure` says why the reference lacks what it lacks.
+    """
+    for quantity in {**reference, **candidate}:
+        wanted = reference.get(quantity)
+        result = measure(candidate.get(quantity), wanted, scale.get(quantity, 0.0), dtype)
+        if wanted is None and failure:
+            result = result._replace(note=failure)
+        shown = np.asarray(candidate.get(quantity) if wanted is None else wanted)
+        shape = "x".join(map(str, shown.shape)) or "scalar"
+        yield Row(
+            case,
+            comparison,
+            quantity.position,
+            quantity.layer,
+            modules[quantity.position],
+            quantity.name,
+            quantity.symbol,
+            shape,
+            str(shown.dtype),
+            **{**result._asdict(), "verdict": str(result.verdict)},
+        )

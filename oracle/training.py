@@ -1,0 +1,96 @@
+"""Gradient descent by hand against torch.optim.SGD on real data, compared at every step.
+
+Each side walks its own way from the same start, so rounding errors add up from step to step. How far they may is
+measured like everything else: the twin's descent is run again with noise (oracle.rounding), parameter updates included.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from manualbp import Network, Quantity, backpropagate, descend
+from oracle.case import Case
+from oracle.check import TRAINING, module_names
+from oracle.data import DataSet, load
+from oracle.discrepancy import Row, compare
+from oracle.rounding import disturbed, largest, movement, unit_roundoff
+from oracle.torch_run import State, torch_descent
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The two descents of one data case, by hand and by torch."""
+
+    case: str
+    data: str
+    dtype: str
+    steps: int
+    metric: str
+    score: float
+    max_loss_difference: float
+    manual_loss: list[float]
+    torch_loss: list[float]
+
+    def summary(self) -> dict[str, Any]:
+        """All but the curves themselves."""
+        return {name: value for name, value in asdict(self).items() if not name.endswith("_loss")} | {
+            "final_loss": self.manual_loss[-1]
+        }
+
+
+def manual_descent(case: Case, alpha: float, steps: int) -> Iterator[State]:
+    """Gradient descent by `backpropagate` and `descend`: the same states as `torch_descent`."""
+    params = case.params
+    for step in range(steps + 1):
+        trace = backpropagate(case.network, params, case.x, case.target)
+        yield State(trace.loss, params, trace.parameter_gradients)
+        if step < steps:
+            params = descend(params, trace.parameter_gradients, alpha)
+
+
+def quantities(network: Network, state: State) -> dict[Quantity, Any]:
+    """The loss, every parameter and every parameter gradient of one state."""
+    named: dict[Quantity, Any] = {Quantity(len(network.layers), network.depth, "loss", "C"): state.loss}
+    for prefix, arrays in (("", state.parameters), ("dC/d", state.gradients)):
+        for position, (layer, own) in enumerate(zip(network.layers, arrays, strict=True)):
+            for name, array in own.items():
+                sign, number = prefix + layer.symbols.get(name, name), network.numbers[position]
+                named[Quantity(position, number, sign, f"{sign}[{number}]")] = array
+    return named
+
+
+def train_and_compare(text: str, seed: int) -> tuple[list[Row], Curves]:
+    """Both descents of one data case: a row for every quantity at every step, and the curves."""
+    data, case = load(text, seed)
+    by_hand = list(manual_descent(case, data.alpha, data.steps))
+    by_torch = list(torch_descent(case, data.alpha, data.steps))
+    rows = list(_compare(case, data, by_hand, by_torch))
+    losses = np.array([[float(state.loss) for state in states] for states in (by_hand, by_torch)])
+    output = backpropagate(case.network, by_hand[-1].parameters, case.x, case.target).values[-1]
+    return rows, Curves(
+        case=text,
+        data=data.name,
+        dtype=str(case.dtype),
+        steps=data.steps,
+        metric=data.metric,
+        score=data.score(output, case.target),
+        max_loss_difference=float(np.abs(losses[0] - losses[1]).max()),
+        manual_loss=losses[0].tolist(),
+        torch_loss=losses[1].tolist(),
+    )
+
+
+def _compare(case: Case, data: DataSet, by_hand: list[State], by_torch: list[State]) -> Iterator[Row]:
+    network, modules, u = case.network, module_names(case.network), unit_roundoff(case.dtype)
+    exact = torch_descent(case, data.alpha, data.steps, dtype=torch.float64)
+    noisy = torch_descent(case, data.alpha, data.steps, dtype=torch.float64, replicas=disturbed(case.name))
+    for step, states in enumerate(zip(by_hand, by_torch, exact, noisy, strict=True)):
+        candidate, reference, clean, moved = (quantities(network, state) for state in states)
+        scale = {
+            quantity: u * max(movement(clean[quantity], moved[quantity]), largest(array))
+            for quantity, array in reference.items()
+        }
+        yield from compare(f"{case.name}/step {step}", TRAINING, modules, case.dtype, candidate, reference, scale)
