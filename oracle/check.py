@@ -1,6 +1,6 @@
 """From a case to its table: the three runs, their comparison, one tidy row for each quantity and comparison."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from manualbp import Network, Trace
@@ -29,17 +29,35 @@ def rows(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None 
     reference = torch_run(case)
     scale = scales(case, reference)
     runs = {
-        END_TO_END: candidate or manual_run(case),
-        LAYERWISE: layerwise or layerwise_run(case, reference),
+        END_TO_END: candidate or _attempt(case, lambda: manual_run(case)),
+        LAYERWISE: layerwise or _attempt(case, lambda: layerwise_run(case, reference)),
     }
     names, wanted = module_names(case.network), reference.quantities()
     return [
         row
         for comparison, trace in runs.items()
         for row in compare(
-            case.name, comparison, names, case.dtype, trace.quantities(), wanted, scale, reference.failure
+            case.name,
+            comparison,
+            names,
+            case.dtype,
+            trace.quantities(),
+            wanted,
+            scale,
+            trace.failure or reference.failure,
         )
     ]
+
+
+def _attempt(case: Case, run: Callable[[], Trace]) -> Trace:
+    """The run's trace; where it raises, an empty one that says why, so that the case fails and the sweep goes on."""
+    try:
+        return run()
+    except Exception as error:
+        count = len(case.network.layers)
+        nothing = (None,) * (count + 1)
+        message = str(error).partition("\n")[0]
+        return Trace(case.network, None, nothing, nothing, ({},) * count, f"candidate raised {type(error).__name__}: {message}")
 
 
 def table(found: Iterable[Row]) -> "pd.DataFrame":

@@ -141,12 +141,12 @@ def compare(
 ) -> Iterator[Row]:
     """One row for every quantity that either side has, in the reference's order; what only the candidate has comes last.
 
-    `modules` names the layer at each position, the loss last. `failure` says why the reference lacks what it lacks.
+    `modules` names the layer at each position, the loss last. `failure` says why one of them lacks what it lacks.
     """
     for quantity in {**reference, **candidate}:
         wanted = reference.get(quantity)
         result = measure(candidate.get(quantity), wanted, scale.get(quantity, 0.0), dtype)
-        if wanted is None and failure:
+        if failure and (wanted is None or candidate.get(quantity) is None):
             result = result._replace(note=failure)
         shown = np.asarray(candidate.get(quantity) if wanted is None else wanted)
         shape = "x".join(map(str, shown.shape)) or "scalar"

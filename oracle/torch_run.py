@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from manualbp import Trace
+from manualbp import Activation, Trace
 from manualbp.layer import Record
 from oracle.case import Case
 
@@ -83,7 +83,19 @@ class _Twin:
     def call(self, record: Record, params: dict[str, Tensor], *inputs: Tensor) -> Tensor:
         module = partial(_call, twin(record))
         output: Tensor = (vmap(module) if self.replicas else module)(params, *inputs)
-        return self.perturb(output)
+        if not self.replicas:
+            return output
+        output = self.perturb(output)
+        if isinstance(record, Activation):
+            output = output + self._inner_noise(*inputs)
+            output = output.clamp(record.range.low, record.range.high)  # rounding never takes a sigmoid above 1
+        return output
+
+    def _inner_noise(self, z: Tensor) -> Tensor:
+        """What cancellation inside an activation may leave: its value is made of terms up to min(|z|, 1), its slope of 1s."""
+        value, slope = (self.perturb(torch.ones_like(z)) - 1 for _ in range(2))
+        constant = z.detach()
+        return value * constant.abs().clamp(max=1) + slope * (z - constant).nan_to_num()
 
     def nodes(self) -> list[Tensor]:
         """The input and the output of every layer, as one graph."""

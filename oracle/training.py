@@ -86,11 +86,11 @@ def train_and_compare(text: str, seed: int) -> tuple[list[Row], Curves]:
 def _compare(case: Case, data: DataSet, by_hand: list[State], by_torch: list[State]) -> Iterator[Row]:
     network, modules, u = case.network, module_names(case.network), unit_roundoff(case.dtype)
     exact = torch_descent(case, data.alpha, data.steps, dtype=torch.float64)
-    noisy = torch_descent(case, data.alpha, data.steps, dtype=torch.float64, replicas=disturbed(case.name))
+    noisy = torch_descent(case, data.alpha, data.steps, dtype=torch.float64, replicas=disturbed(case.name, case.dtype))
     for step, states in enumerate(zip(by_hand, by_torch, exact, noisy, strict=True)):
         candidate, reference, clean, moved = (quantities(network, state) for state in states)
         scale = {
-            quantity: u * max(movement(clean[quantity], moved[quantity]), largest(array))
+            quantity: max(movement(clean[quantity], moved[quantity]), u * largest(array))
             for quantity, array in reference.items()
         }
         yield from compare(f"{case.name}/step {step}", TRAINING, modules, case.dtype, candidate, reference, scale)

@@ -22,7 +22,8 @@ class BCELoss(Loss):
         dC/da = -y/a + (1 - y)/(1 - a) = (a - y) / (a (1 - a)), divided likewise.
     Conventions
         As torch does, each logarithm is cut at -100 and a (1 - a) at 1e-12, so that a certain and wrong prediction
-        costs 100 and has a finite gradient.
+        costs 100 and has a finite gradient. torch keeps that 1e-12 as a float32, 4e-9 below the decimal number, also where
+        it computes in float64 (found by the oracle, torch 2.13); so do we.
     References
         torch.nn.BCELoss; the notes, Version 1.
     """
@@ -36,7 +37,7 @@ class BCELoss(Loss):
     reduction: str = "mean"
 
     _LOG_FLOOR: ClassVar[float] = -100.0
-    _VARIANCE_FLOOR: ClassVar[float] = 1e-12
+    _VARIANCE_FLOOR: ClassVar[float] = float(np.float32(1e-12))
 
     @classmethod
     def examples(cls) -> tuple[Self, ...]:

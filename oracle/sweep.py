@@ -1,0 +1,102 @@
+"""Many cases on all cores: one process per core, one thread in each, results in the order of the cases."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from oracle.discrepancy import Row
+
+#: Cases that one task takes: enough to make the hand-over cheap, few enough for the progress bar to move.
+CHUNK = 24
+
+
+@dataclass
+class Result:
+    """What the cases gave: rows and training curves, both in the order of the cases."""
+
+    rows: list[Row] = field(default_factory=list)
+    curves: list[Any] = field(default_factory=list)
+
+
+def is_data(text: str) -> bool:
+    """True for the text of a real-data case, data/NAME/DTYPE."""
+    return text.startswith("data/")
+
+
+def run_cases(texts: Sequence[str], seed: int) -> Result:
+    """Compare these cases here and now."""
+    from oracle.case import Spec
+    from oracle.check import rows
+    from oracle.data import load
+    from oracle.inputs import build
+    from oracle.training import train_and_compare
+
+    result = Result()
+    for text in texts:
+        if is_data(text):
+            _, case = load(text, seed)
+            along, curves = train_and_compare(text, seed)
+            result.rows += rows(case) + along
+            result.curves.append(curves)
+        else:
+            result.rows += rows(build(Spec.parse(text), seed))
+    return result
+
+
+def one_thread() -> None:
+    """Pin torch and BLAS to one thread: they spin against each other where both take all cores."""
+    import threadpoolctl
+    import torch
+
+    torch.set_num_threads(1)
+    threadpoolctl.threadpool_limits(1)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    one_thread()
+
+
+def sweep(texts: Sequence[str], seed: int, *, jobs: int = 0, progress: Callable[[int], None] = lambda done: None) -> Result:
+    """Compare all cases; `progress` is told after each task how many cases it finished.
+
+    `jobs` is the number of processes, all cores unless given; 1 means this process. The result does not depend on it.
+    """
+    slow = [[text] for text in texts if is_data(text)]
+    quick = [text for text in texts if not is_data(text)]
+    tasks = slow + [list(quick[i : i + CHUNK]) for i in range(0, len(quick), CHUNK)]
+    jobs = min(jobs or os.cpu_count() or 1, len(tasks))
+    parts: list[Result] = [Result()] * len(tasks)
+    if jobs <= 1:
+        one_thread()
+        for number, task in enumerate(tasks):
+            parts[number] = run_cases(task, seed)
+            progress(len(task))
+    else:
+        with _pool(jobs) as pool:
+            numbers: dict[Future[Result], int] = {
+                pool.submit(run_cases, task, seed): number for number, task in enumerate(tasks)
+            }
+            for future in as_completed(numbers):
+                parts[numbers[future]] = future.result()
+                progress(len(tasks[numbers[future]]))
+    return Result([row for part in parts for row in part.rows], [curve for part in parts for curve in part.curves])
+
+
+@contextmanager
+def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Workers that end at once when the parent is interrupted, without finishing their task."""
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    pool.shutdown()
