@@ -7,7 +7,7 @@ names the case in every table and repeats it on the command line.
 import ast
 import difflib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -141,15 +141,14 @@ class Spec:
 
 @dataclass(frozen=True)
 class Case:
-    """A network with numbers: what every run takes. `repeat` is the command that runs this case again."""
+    """A network with numbers: what every run takes. `grad_loss` is the upstream gradient of the loss itself."""
 
     name: str
     network: Network
     params: tuple[dict[str, Array], ...]
     x: Array
     target: NDArray[Any]
-    repeat: str = ""
-    grad_loss: float = field(default=1.0)
+    grad_loss: float = 1.0
 
     @property
     def dtype(self) -> np.dtype[Any]:

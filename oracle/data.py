@@ -1,6 +1,5 @@
 """Real data without a download: scikit-learn's bundled sets, each with a network that suits it."""
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -105,5 +104,4 @@ def load(text: str, seed: int = 0) -> tuple[DataSet, Case]:
     by_index = isinstance(data.network.loss.target_domain, ClassIndices)
     target = labels if by_index else labels[None, :].astype(dtype)
     params = init(data.network, generator(seed, data.name), dtype=dtype)
-    repeat = f"oracle run --case {shlex.quote(text)} --seed {seed}"
-    return data, Case(text, data.network, params, x.astype(dtype), target, repeat)
+    return data, Case(text, data.network, params, x.astype(dtype), target)

@@ -4,6 +4,7 @@ A number passes only by being found close (`distance <= allowed`), so NaN can ne
 """
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,17 +67,18 @@ def ulps(candidate: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float64
     return np.where(np.signbit(candidate) == np.signbit(reference), apart, through_zero)
 
 
-def measure(candidate: Any, reference: Any, scale: Any, dtype: np.dtype[Any]) -> Discrepancy:
+def measure(candidate: Any, reference: Any, scale: Any, dtype: str) -> Discrepancy:
     """Compare two arrays; `scale` broadcasts against them and the allowance is TOLERANCE scales."""
     if candidate is None or reference is None:
         absent = "the candidate" if candidate is None else "the reference"
         return Discrepancy(note=f"{absent} does not give it")
     found, wanted = np.asarray(candidate), np.asarray(reference)
-    for word, got, want in (("shape", found.shape, wanted.shape), ("dtype", found.dtype, wanted.dtype)):
-        if got != want:
-            return Discrepancy(note=f"{word} {got}, the reference has {want}")
+    if found.shape != wanted.shape:
+        return Discrepancy(note=f"shape {found.shape}, the reference has {wanted.shape}")
+    if found.dtype != wanted.dtype:
+        return Discrepancy(note=f"dtype {found.dtype}, the reference has {wanted.dtype}")
 
-    allowed = np.broadcast_to(TOLERANCE[str(dtype)] * np.asarray(scale, dtype=np.float64), wanted.shape)
+    allowed = TOLERANCE[dtype] * np.asarray(scale, dtype=np.float64)
     finite = np.isfinite(found) & np.isfinite(wanted)
     if finite.all():
         return _measure_finite(found, wanted, allowed, "")
@@ -101,28 +103,39 @@ def _measure_finite(
 ) -> Discrepancy:
     if found.size == 0:
         return Discrepancy(0.0, 0.0, 0.0, 0.0, verdict=Verdict.AGREE, note="no elements")
-    with np.errstate(all="ignore"):  # a difference of float64 may overflow to inf, 0 / 0 is set to 0 below
-        distance = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
-        size = np.abs(wanted.astype(np.float64))
-        relative = np.where(distance == 0, 0.0, distance / size)
-        share = np.where(distance == 0, 0.0, distance / allowed)
-        largest = size.max()
-        normwise = 0.0 if not distance.any() else distance.max() / largest
-    at = np.unravel_index(int(np.argmax(share)), share.shape)
+    wide, other = wanted.astype(np.float64, copy=False), found.astype(np.float64, copy=False)
+    with np.errstate(all="ignore"):  # a difference of float64 may overflow to inf
+        distance = np.abs(other - wide)
+        apart = distance != 0
+        if apart.any():
+            size = np.abs(wide)
+            furthest, largest = float(distance.max()), float(size.max())
+            relative, normwise = float((distance[apart] / size[apart]).max()), np.float64(furthest) / largest
+            share = np.where(apart, distance / allowed, 0.0)
+            at = np.unravel_index(int(share.argmax()), share.shape)
+            margin, steps = float(share[at]), float(ulps(found, wanted).max())
+        else:
+            furthest = relative = normwise = margin = steps = 0.0
+            at = (0,) * distance.ndim
     agrees = bool((distance <= allowed).all())
     return Discrepancy(
-        max_abs=float(distance.max()),
-        max_rel=float(relative.max()),
+        max_abs=furthest,
+        max_rel=relative,
         normwise=float(normwise),
-        max_ulp=float(ulps(found, wanted).max()),
+        max_ulp=steps,
         index=_index(at),
         candidate=float(found[at]),
         reference=float(wanted[at]),
-        allowed=float(allowed[at]),
-        margin=float(share[at]),
+        allowed=float(np.broadcast_to(allowed, distance.shape)[at]),
+        margin=margin,
         verdict=Verdict.AGREE if agrees else Verdict.DIFFER,
         note=note,
     )
+
+
+@lru_cache
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    return str(dtype)  # numpy builds it anew each time, for longer than a comparison of small arrays takes
 
 
 def _index(at: tuple[Any, ...]) -> str:
@@ -143,9 +156,10 @@ def compare(
 
     `modules` names the layer at each position, the loss last. `failure` says why one of them lacks what it lacks.
     """
+    tested = _dtype_name(dtype)
     for quantity in {**reference, **candidate}:
         wanted = reference.get(quantity)
-        result = measure(candidate.get(quantity), wanted, scale.get(quantity, 0.0), dtype)
+        result = measure(candidate.get(quantity), wanted, scale.get(quantity, 0.0), tested)
         if failure and (wanted is None or candidate.get(quantity) is None):
             result = result._replace(note=failure)
         shown = np.asarray(candidate.get(quantity) if wanted is None else wanted)
@@ -159,6 +173,6 @@ def compare(
             quantity.name,
             quantity.symbol,
             shape,
-            str(shown.dtype),
+            _dtype_name(shown.dtype),
             **{**result._asdict(), "verdict": str(result.verdict)},
         )

@@ -19,6 +19,11 @@ def generator(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
+def repeat_command(name: str, seed: int) -> str:
+    """The shell command that compares the case of this name again."""
+    return f"oracle run --case {shlex.quote(name)} --seed {seed}"
+
+
 def build(spec: Spec, seed: int = 0) -> Case:
     """Draw parameters, input and target. The loss's own upstream gradient is drawn too: it is never 1."""
     name = str(spec)
@@ -28,4 +33,4 @@ def build(spec: Spec, seed: int = 0) -> Case:
     x = (SPREAD * rng.standard_normal((spec.shape.widths[0], spec.shape.batch))).astype(dtype)
     target = network.loss.target_domain.sample(rng, (spec.shape.widths[-1], spec.shape.batch), dtype)
     grad_loss = float(rng.uniform(0.5, 2.0))
-    return Case(name, network, params, x, target, f"oracle run --case {shlex.quote(name)} --seed {seed}", grad_loss)
+    return Case(name, network, params, x, target, grad_loss)

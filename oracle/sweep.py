@@ -62,15 +62,23 @@ def _start_worker() -> None:
     one_thread()
 
 
+def _tasks(texts: Sequence[str]) -> list[list[str]]:
+    """What one process takes at a time: the long trainings first and alone, the rest in chunks."""
+    quick = [text for text in texts if not is_data(text)]
+    return [[text] for text in texts if is_data(text)] + [quick[i : i + CHUNK] for i in range(0, len(quick), CHUNK)]
+
+
+def processes(texts: Sequence[str], jobs: int = 0) -> int:
+    """How many processes these cases are spread over: one per core unless `jobs` says otherwise, none without work."""
+    return min(jobs or os.cpu_count() or 1, len(_tasks(texts)))
+
+
 def sweep(texts: Sequence[str], seed: int, *, jobs: int = 0, progress: Callable[[int], None] = lambda done: None) -> Result:
     """Compare all cases; `progress` is told after each task how many cases it finished.
 
     `jobs` is the number of processes, all cores unless given; 1 means this process. The result does not depend on it.
     """
-    slow = [[text] for text in texts if is_data(text)]
-    quick = [text for text in texts if not is_data(text)]
-    tasks = slow + [list(quick[i : i + CHUNK]) for i in range(0, len(quick), CHUNK)]
-    jobs = min(jobs or os.cpu_count() or 1, len(tasks))
+    tasks, jobs = _tasks(texts), processes(texts, jobs)
     parts: list[Result] = [Result()] * len(tasks)
     if jobs <= 1:
         one_thread()

@@ -40,8 +40,9 @@ def twin(record: Record) -> torch.nn.Module:
     return module
 
 
-def _call(module: torch.nn.Module, params: dict[str, Tensor], *inputs: Tensor) -> Any:
-    return functional_call(module, params, inputs) if params else module(*inputs)
+def _call(module: torch.nn.Module, params: dict[str, Tensor], *inputs: Tensor) -> Tensor:
+    output: Tensor = functional_call(module, params, inputs) if params else module(*inputs)
+    return output
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,13 @@ class _Twin:
         return self.replicas.perturb(tensor) if self.replicas else tensor
 
     def call(self, record: Record, params: dict[str, Tensor], *inputs: Tensor) -> Tensor:
-        module = partial(_call, twin(record))
-        output: Tensor = (vmap(module) if self.replicas else module)(params, *inputs)
+        module = twin(record)
         if not self.replicas:
-            return output
+            return _call(module, params, *inputs)
+        if params or len(inputs) > 1:
+            output: Tensor = vmap(partial(_call, module))(params, *inputs)
+        else:  # to a layer without parameters the replicas are more samples
+            output = module(inputs[0].flatten(0, 1)).unflatten(0, inputs[0].shape[:2])
         output = self.perturb(output)
         if isinstance(record, Activation):
             output = output + self._inner_noise(*inputs)
@@ -93,9 +97,8 @@ class _Twin:
 
     def _inner_noise(self, z: Tensor) -> Tensor:
         """What cancellation inside an activation may leave: its value is made of terms up to min(|z|, 1), its slope of 1s."""
-        value, slope = (self.perturb(torch.ones_like(z)) - 1 for _ in range(2))
-        constant = z.detach()
-        return value * constant.abs().clamp(max=1) + slope * (z - constant).nan_to_num()
+        noise, constant = self.perturb(torch.ones_like(z)) - 1, z.detach()
+        return noise * (constant.abs().clamp(max=1) + (z - constant).nan_to_num())
 
     def nodes(self) -> list[Tensor]:
         """The input and the output of every layer, as one graph."""

@@ -20,6 +20,10 @@ from oracle.rounding import disturbed, largest, movement, unit_roundoff
 from oracle.torch_run import State, torch_descent
 
 
+#: Noisy descents behind each scale. Fewer than for a single pass: their moves add up over the steps and vary less.
+REPLICAS = 4
+
+
 @dataclass(frozen=True)
 class Curves:
     """The two descents of one data case, by hand and by torch."""
@@ -85,8 +89,9 @@ def train_and_compare(text: str, seed: int) -> tuple[list[Row], Curves]:
 
 def _compare(case: Case, data: DataSet, by_hand: list[State], by_torch: list[State]) -> Iterator[Row]:
     network, modules, u = case.network, module_names(case.network), unit_roundoff(case.dtype)
-    exact = torch_descent(case, data.alpha, data.steps, dtype=torch.float64)
-    noisy = torch_descent(case, data.alpha, data.steps, dtype=torch.float64, replicas=disturbed(case.name, case.dtype))
+    wide = case.dtype == np.float64
+    exact = by_torch if wide else torch_descent(case, data.alpha, data.steps, dtype=torch.float64)
+    noisy = torch_descent(case, data.alpha, data.steps, dtype=torch.float64, replicas=disturbed(case.name, case.dtype, REPLICAS))
     for step, states in enumerate(zip(by_hand, by_torch, exact, noisy, strict=True)):
         candidate, reference, clean, moved = (quantities(network, state) for state in states)
         scale = {

@@ -1,0 +1,240 @@
+"""The command line. torch and pandas are imported by the commands that compute, not by --help."""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    help="Is a hand-written gradient right? The oracle holds it against torch.autograd, layer by layer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+#: Progress and messages go here, so that standard output is the answer alone.
+errors = Console(stderr=True)
+
+AGREE, FAILS, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+DEFAULT_OUT = Path("reports/latest")
+
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the report.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same table, byte for byte.")]
+
+
+def _stop(message: object) -> NoReturn:
+    errors.print("[bold red]error:[/]", end=" ")
+    errors.print(str(message), markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(WRONG_CALL)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TextColumn("cases, left"), TimeRemainingColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.advance(task, done)
+
+
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"oracle {installed('manualbp-oracle')}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    out: Out = None,
+    as_json: Json = False,
+    seed: Seed = 0,
+    activation: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this activation; may be repeated.")] = None,
+    loss: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this loss; may be repeated.")] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this shape: a name, or 4-8-3x16; may be repeated.")
+    ] = None,
+    dtype: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this dtype; may be repeated.")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this data set; may be repeated. Alone, no drawn networks are compared."),
+    ] = None,
+    case: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CASE", help="Only this case, as a report names it; may be repeated. Prints every row."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 means one per core.")] = 0,
+) -> None:
+    """Compare every activation x loss x shape x dtype, then real data, with torch.autograd; write the report.
+
+    Without options this is everything, into reports/latest. Options narrow it; --case writes files only with --out.
+    """
+    from oracle.case import SpecError
+
+    try:
+        texts = _texts(activation, loss, shape, dtype, data, case)
+    except SpecError as error:
+        _stop(error)
+    if not texts:
+        _stop("these options leave nothing to compare: the loss's domain admits none of these activations.")
+    folder = out if out or case else DEFAULT_OUT
+    if folder:
+        _check(folder)
+
+    start = time.perf_counter()
+    try:
+        from oracle.sweep import sweep
+
+        with _progress(len(texts)) as progress:
+            result = sweep(texts, seed, jobs=jobs, progress=progress)
+        from oracle.check import table
+        from oracle.report import Report
+        from oracle.sweep import processes
+
+        report = Report(
+            table(result.rows),
+            result.curves,
+            seed=seed,
+            seconds=time.perf_counter() - start,
+            command=shlex.join(["oracle", *sys.argv[1:]]),
+            jobs=processes(texts, jobs),
+        )
+        if folder:
+            with errors.status("writing the report"):
+                report.write(folder)
+    except KeyboardInterrupt:
+        errors.print("interrupted; no report was written", style="yellow")
+        raise typer.Exit(INTERRUPTED) from None
+
+    if as_json:
+        typer.echo(report.to_json())
+    else:
+        from oracle.terminal import show_cases, show_report
+
+        console = Console()
+        if case:
+            show_cases(console, report)
+            console.print()
+        show_report(console, report)
+        if folder:
+            console.print(f"\nThe report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    raise typer.Exit(AGREE if report.ok else FAILS)
+
+
+def _texts(
+    activation: list[str] | None,
+    loss: list[str] | None,
+    shape: list[str] | None,
+    dtype: list[str] | None,
+    data: list[str] | None,
+    case: list[str] | None,
+) -> list[str]:
+    """The cases the options ask for. Raises SpecError for a name that does not exist."""
+    from oracle.case import Spec, parse_dtype
+    from oracle.data import data_names, parse_data
+    from oracle.suite import specs
+    from oracle.sweep import is_data
+
+    narrowed = any((activation, loss, shape))
+    if case:
+        if narrowed or dtype or data:
+            from oracle.case import SpecError
+
+            raise SpecError("--case names the whole case; leave the other options away.")
+        for text in case:
+            parse_data(text) if is_data(text) else Spec.parse(text)
+        return case
+    texts = []
+    if data or not narrowed:
+        texts += [text for text in data_names(data, [parse_dtype(name) for name in dtype or ()])]
+        for text in texts:
+            parse_data(text)
+    if narrowed or not data:
+        texts += map(str, specs(activation or (), loss or (), shape or (), dtype or ()))
+    return texts
+
+
+def _check(folder: Path) -> None:
+    from oracle.report.files import OutputError, check_folder
+
+    try:
+        check_folder(folder)
+    except OutputError as error:
+        _stop(error)
+
+
+@app.command()
+def explain(
+    out: Out = None,
+    as_json: Json = False,
+    seed: Seed = 0,
+    case: Annotated[
+        str | None,
+        typer.Option(metavar="CASE", help="A case, for example 4-5-2x3/float64/Tanh/Identity/MSELoss. Left out: the notes' 3-3-3."),
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Learning rate of the update at the end.")] = 0.5,
+) -> None:
+    """Go through one network step by step: formula, by hand, autograd, discrepancy."""
+    from oracle.case import Spec, SpecError
+
+    try:
+        spec = Spec.parse(case) if case else None
+    except SpecError as error:
+        _stop(error)
+    if out:
+        _check(out)
+    from oracle import inputs
+    from oracle.explain import explain, nodes, notes_case
+    from oracle.terminal import show_explanation
+    from oracle.verdict import all_agree
+
+    explanation = explain(inputs.build(spec, seed) if spec else notes_case(), alpha)
+    node_lines = [] if spec else list(nodes())
+    if as_json:
+        typer.echo(json.dumps(_explained(explanation), indent=2))
+    else:
+        show_explanation(Console(), explanation, node_lines)
+    if out:
+        from oracle.report.files import Batch
+
+        recorder = Console(record=True, width=110, file=open("/dev/null", "w"))
+        show_explanation(recorder, explanation, node_lines)
+        with Batch(out) as batch:
+            batch.text("explain.txt", recorder.export_text())
+            batch.text("explain.json", json.dumps(_explained(explanation), indent=2) + "\n")
+    raise typer.Exit(AGREE if all_agree(step.row.verdict for step in explanation.steps) else FAILS)
+
+
+def _explained(explanation: Any) -> dict[str, Any]:
+    from oracle.report.model import readable
+
+    return readable(
+        {
+            "case": explanation.case.name,
+            "steps": [
+                {
+                    "part": step.part,
+                    "symbol": step.symbol,
+                    "formula": step.formula,
+                    "by_hand": step.by_hand.tolist(),
+                    "autograd": step.autograd.tolist(),
+                    "max_abs": step.row.max_abs,
+                    "verdict": step.row.verdict,
+                }
+                for step in explanation.steps
+            ],
+            "alpha": explanation.alpha,
+            "loss_before": explanation.loss_before,
+            "loss_after": explanation.loss_after,
+        }
+    )

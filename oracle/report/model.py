@@ -1,0 +1,144 @@
+"""One report: the table of comparisons, the training curves, and how they came to be."""
+
+import json
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from oracle.case import Spec
+from oracle.inputs import repeat_command
+from oracle.sweep import is_data
+from oracle.training import Curves
+from oracle.verdict import TOLERANCE, Verdict, all_agree
+
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-learn")
+
+
+def versions() -> dict[str, str]:
+    """What computed this: Python and the packages whose numbers are in the table."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run found. `table` has one row per comparison of one array; see `oracle.discrepancy.Row` for its columns."""
+
+    table: pd.DataFrame
+    curves: Sequence[Curves] = ()
+    seed: int = 0
+    seconds: float = math.nan
+    command: str = ""
+    jobs: int = 1
+    versions: dict[str, str] = field(default_factory=versions)
+
+    @property
+    def ok(self) -> bool:
+        """True when something was compared and everything agrees."""
+        return all_agree(self.table["verdict"].unique())
+
+    @property
+    def failing(self) -> pd.DataFrame:
+        """The failing rows, those furthest outside first; a row without numbers comes before all others."""
+        failing = self.table[[Verdict(verdict).fails for verdict in self.table["verdict"]]]
+        return failing.sort_values("margin", ascending=False, na_position="first", kind="stable")
+
+    @cached_property
+    def cases(self) -> list[str]:
+        """The names of the cases, in the order they were run; a step of a training belongs to its data case."""
+        return list(dict.fromkeys(name.partition("/step ")[0] for name in self.table["case"].unique()))
+
+    @cached_property
+    def specs(self) -> dict[str, Spec]:
+        """The drawn networks by their case's name."""
+        return {name: Spec.parse(name) for name in self.cases if not is_data(name)}
+
+    @property
+    def worst(self) -> dict[str, Any]:
+        """The row that uses most of its allowance, or the first that failed without a number."""
+        if self.table.empty:
+            return {}
+        failing = self.failing
+        row = self.table.loc[self.table["margin"].idxmax()] if failing.empty else failing.iloc[0]
+        return row.to_dict() | {"repeat": self.repeat(row["case"])}
+
+    def repeat(self, case: str) -> str:
+        """The command that runs this case again."""
+        return repeat_command(case.partition("/step ")[0], self.seed)
+
+    def verdicts(self) -> dict[str, int]:
+        """How many rows have each verdict."""
+        counts = self.table["verdict"].value_counts()
+        return {verdict.value: int(counts.get(verdict.value, 0)) for verdict in Verdict}
+
+    def summary(self) -> dict[str, Any]:
+        """The run in one dictionary, ready for JSON: numbers that are not finite are written as text."""
+        specs = list(self.specs.values())
+        training: dict[str, Any] = {}
+        for curves in self.curves:
+            training.setdefault(curves.data, {})[curves.dtype] = curves.summary()
+        found = {
+            "ok": self.ok,
+            "command": self.command,
+            "versions": self.versions,
+            "seed": self.seed,
+            "seconds": round(self.seconds, 2),
+            "jobs": self.jobs,
+            "threads_per_job": 1,
+            "tolerance": TOLERANCE,
+            "cases": len(self.cases),
+            "rows": len(self.table),
+            "verdicts": self.verdicts(),
+            "activations": sorted({str(record) for spec in specs for record in (spec.hidden, spec.output)}),
+            "losses": sorted({str(spec.loss) for spec in specs}),
+            "shapes": list(dict.fromkeys(str(spec.shape) for spec in specs)),
+            "dtypes": sorted(self.table["dtype"].unique()),
+            "worst": self.worst,
+            "training": training,
+        }
+        return readable(found)  # type: ignore[no-any-return]
+
+    def to_json(self) -> str:
+        return json.dumps(self.summary(), indent=2, allow_nan=False)
+
+    def to_html(self) -> str:
+        """A page that needs nothing but itself."""
+        from oracle.report.page import render
+
+        return render(self, "report.html.j2")
+
+    def to_markdown(self) -> str:
+        from oracle.report.page import render
+
+        return render(self, "report.md.j2")
+
+    def write(self, folder: Path) -> None:
+        """Write summary.json, discrepancies.parquet and .csv, report.md and report.html into the folder.
+
+        Each is made under a temporary name; they appear together, when all of them are complete.
+        """
+        from oracle.report.files import Batch
+
+        with Batch(folder) as batch:
+            batch.text("summary.json", self.to_json() + "\n")
+            self.table.to_parquet(batch.path("discrepancies.parquet"), index=False, compression="zstd")
+            self.table.to_csv(batch.path("discrepancies.csv"), index=False)
+            batch.text("report.md", self.to_markdown())
+            batch.text("report.html", self.to_html())
+
+
+def readable(value: Any) -> Any:
+    """The same with plain Python types; infinities and NaN, which JSON does not have, as text."""
+    if isinstance(value, dict):
+        return {str(key): readable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [readable(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,56 @@
+"""The report as HTML and as Markdown, from the same model through two templates."""
+
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from oracle.report.pictures import pictures
+from oracle.verdict import Verdict
+
+if TYPE_CHECKING:
+    from oracle.report.model import Report
+
+#: Rows of the longest tables; the rest is in discrepancies.parquet.
+SHOWN = 40
+
+
+def short(value: Any) -> str:
+    """Three significant digits of a number, thousands separated in a count."""
+    if isinstance(value, int) or (hasattr(value, "dtype") and value.dtype.kind in "iu"):
+        return f"{value:,}"
+    return f"{value:.3g}"
+
+
+def answer(report: "Report") -> str:
+    """The result in one sentence."""
+    verdicts = report.verdicts()
+    failing = sum(count for name, count in verdicts.items() if Verdict(name).fails)
+    what = f"{len(report.table):,} comparisons in {len(report.cases):,} cases"
+    if not len(report.table):
+        return "Nothing was compared."
+    if not failing:
+        return f"All {what} agree: by hand and autograd differ by rounding alone."
+    kinds = ", ".join(f"{count:,} {name}" for name, count in verdicts.items() if count and Verdict(name).fails)
+    return f"{failing:,} of {what} fail: {kinds}."
+
+
+def render(report: "Report", template: str) -> str:
+    """Fill a template with the report; everything that comes from a case is escaped in HTML."""
+    environment = Environment(
+        loader=PackageLoader("oracle.report"),
+        autoescape=select_autoescape(("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["short"] = short
+    closest = report.table.sort_values("margin", ascending=False, kind="stable").head(10)
+    return environment.get_template(template).render(
+        report=report,
+        summary=report.summary(),
+        answer=answer(report),
+        failing=report.failing.head(SHOWN).to_dict("records"),
+        failing_count=len(report.failing),
+        closest=closest.to_dict("records"),
+        pictures=pictures(report) if template.endswith(".html.j2") else {},
+    ).rstrip() + "\n"

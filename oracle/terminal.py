@@ -1,0 +1,124 @@
+"""What a person sees in the terminal: answers, tables, an explanation."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from oracle.verdict import Verdict
+
+if TYPE_CHECKING:
+    from oracle.explain import Explanation
+    from oracle.report import Report
+
+#: Failing rows shown; the rest is in the report.
+SHOWN = 12
+
+
+def _verdict(verdict: str) -> Text:
+    return Text(verdict, style="bold red" if Verdict(verdict).fails else "green")
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.3g}"
+
+
+def _table(title: str, left: tuple[str, ...], right: tuple[str, ...] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    for name in left:
+        table.add_column(name, overflow="fold")
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def show_report(console: Console, report: "Report") -> None:
+    """The answer, what fails and how to repeat it, the trainings."""
+    from oracle.report.page import answer
+
+    console.print(Text(("✓ " if report.ok else "✗ ") + answer(report), style="bold green" if report.ok else "bold red"))
+    if report.curves:
+        table = _table("\nReal data, by hand against torch.optim.SGD", ("data", "dtype"), ("steps", "loss differs by", "result"))
+        for curve in report.curves:
+            table.add_row(
+                curve.data, curve.dtype, str(curve.steps), _number(curve.max_loss_difference), f"{curve.metric} {curve.score:.4f}"
+            )
+        console.print(table)
+    failing = report.failing
+    if len(failing):
+        table = _table("\nWhat fails", ("case", "layer", "quantity", "comparison", "verdict"), ("by hand", "autograd"))
+        table.add_column("note", overflow="fold")
+        for row in failing.head(SHOWN).to_dict("records"):
+            table.add_row(
+                row["case"], f"{row['layer']} {row['module']}", row["symbol"], row["comparison"], _verdict(row["verdict"]),
+                _number(row["candidate"]), _number(row["reference"]), row["note"] or f"at {row['index']}",
+            )  # fmt: skip
+        console.print(table)
+        if len(failing) > SHOWN:
+            console.print(f"and {len(failing) - SHOWN:,} rows more", style="dim")
+        console.print("\nTo repeat the first:", style="bold")
+        console.print(f"  {report.repeat(failing.iloc[0]['case'])}", soft_wrap=True, highlight=False)
+
+
+def show_cases(console: Console, report: "Report") -> None:
+    """Every row of every case, end to end and layerwise."""
+    for (case, comparison), part in report.table.groupby(["case", "comparison"], observed=True, sort=False):
+        if "/step " in str(case):
+            continue
+        table = _table(f"\n{case}, {comparison}", ("layer", "quantity", "shape"), ("discrepancy", "relative", "ulps", "allowed"))
+        table.add_column("verdict")
+        for row in part.to_dict("records"):
+            table.add_row(
+                f"{row['layer']} {row['module']}", row["symbol"], row["shape"], _number(row["max_abs"]), _number(row["max_rel"]),
+                _number(row["max_ulp"]), _number(row["allowed"]), _verdict(row["verdict"]),
+            )  # fmt: skip
+        console.print(table)
+
+
+def _array(values: Any) -> str:
+    return np.array2string(np.asarray(values), precision=5, suppress_small=False, threshold=60, edgeitems=3, floatmode="maxprec_equal")
+
+
+def show_explanation(console: Console, explanation: "Explanation", nodes: list[tuple[str, str, float]]) -> None:
+    """Each step: its formula, then both sides and how far they are apart."""
+    case = explanation.case
+    console.print(Text(f"{case.name}: {case.network.depth} layers, batch {case.x.shape[-1]}, {case.dtype}", style="bold"))
+    console.print("One column per sample. By hand is manualbp, autograd is torch.\n", style="dim")
+    for name, values in _given(case):
+        grid = Table.grid(padding=(0, 2))
+        grid.add_row(Text(name, style="cyan"), _array(values))
+        console.print(grid)
+    part = ""
+    for step in explanation.steps:
+        if step.part != part:
+            part = step.part
+            console.rule(part, align="left", style="dim")
+        console.print(Text.assemble((step.symbol, "bold cyan"), " = ", step.formula), soft_wrap=True)
+        grid = Table.grid(padding=(0, 3))
+        grid.add_row(Text("  by hand", style="dim"), Text("autograd", style="dim"), Text("discrepancy", style="dim"))
+        mark = Text.assemble(_number(step.row.max_abs), " ", _verdict(step.row.verdict))
+        grid.add_row("  " + _array(step.by_hand).replace("\n", "\n  "), _array(step.autograd), mark)
+        console.print(grid)
+    if nodes:
+        console.rule("Node by node", align="left", style="dim")
+        for name, formula, value in nodes:
+            console.print(Text.assemble((name, "bold cyan"), " = ", formula, " = ", (f"{value:.5f}", "bold")), soft_wrap=True)
+    console.rule("Update", align="left", style="dim")
+    console.print(
+        f"w <- w - alpha dC/dw,  b <- b - alpha dC/db  with alpha = {explanation.alpha:g}: "
+        f"C falls from {explanation.loss_before:.6g} to {explanation.loss_after:.6g}"
+        if explanation.loss_after < explanation.loss_before
+        else f"with alpha = {explanation.alpha:g} the step is too long: C goes from {explanation.loss_before:.6g} "
+        f"to {explanation.loss_after:.6g}",
+        highlight=False,
+    )
+
+
+def _given(case: Any) -> list[tuple[str, Any]]:
+    """The numbers a case starts from, by the notes' symbols."""
+    named = [("x", case.x), ("y", case.target)]
+    for layer, number, own in zip(case.network.layers, case.network.numbers, case.params, strict=True):
+        named += [(f"{layer.symbols.get(name, name)}[{number}]", value) for name, value in own.items()]
+    return named
