@@ -100,9 +100,7 @@ def _named(trace: Trace) -> Iterator[tuple[Quantity, Any]]:
         yield quantity(position, gradient_symbol(nodes[position])), trace.gradients[position]
 
 
-def backpropagate(
-    network: Network, params: Sequence[Params], x: Array, target: NDArray[Any], *, grad_loss: float = 1.0
-) -> Trace:
+def backpropagate(network: Network, params: Sequence[Params], x: Array, target: NDArray[Any], *, grad_loss: float = 1.0) -> Trace:
     """Run the network forward and its gradients back, and return everything on the way.
 
     Shapes
@@ -146,6 +144,5 @@ def descend(params: Sequence[Params], gradients: Sequence[Params], alpha: float)
         )
     alpha = float(alpha)  # a NumPy float64 would widen float32 parameters
     return tuple(
-        {name: value - alpha * grads[name] for name, value in own.items()}
-        for own, grads in zip(params, gradients, strict=True)
+        {name: value - alpha * grads[name] for name, value in own.items()} for own, grads in zip(params, gradients, strict=True)
     )

@@ -28,7 +28,7 @@ Params = Mapping[str, Array]
 R = TypeVar("R", bound="Record")
 
 
-class Record(ABC):
+class Record:
     """What layers, activations and losses share: a name, options, a twin in torch.nn, examples.
 
     Subclasses are frozen dataclasses whose fields carry the names of the twin's constructor keywords, so that
@@ -85,7 +85,7 @@ def catalogue(base: type[R]) -> dict[str, type[R]]:
     return dict(sorted(found.items()))
 
 
-class Layer(Record):
+class Layer(Record, ABC):
     """One step of a network: an affine map or an activation."""
 
     #: The notes' letter for each parameter: weight is W, bias is b.
@@ -151,7 +151,7 @@ class Elementwise(Activation):
         return grad, {}
 
 
-class Loss(Record):
+class Loss(Record, ABC):
     """The last step: one number C from the network's output and a target.
 
     A loss is a sum or a mean over *terms*: one per element, or one per sample. Subclasses give the terms and their

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -31,9 +32,11 @@ class Network:
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
         for layer in self.layers:
-            if not hasattr(layer, "forward") or not hasattr(layer, "rows_out"):
-                raise TypeError(f"Network takes layers such as Linear(3, 2) or Tanh(); got {layer!r}. Is it a class, not yet called?")
-        if not hasattr(self.loss, "target_domain") or isinstance(self.loss, type):
+            if isinstance(layer, type) or not hasattr(layer, "rows_out"):
+                raise TypeError(
+                    f"Network takes layers such as Linear(3, 2) or Tanh(); got {layer!r}. Is it a class, not yet called?"
+                )
+        if isinstance(self.loss, type) or not hasattr(self.loss, "target_domain"):
             raise TypeError(f"Network takes a loss such as MSELoss(); got {self.loss!r}. Is it a class, not yet called?")
         first = next((layer for layer in self.layers if isinstance(layer, Linear)), None)
         if first is not None:
@@ -47,9 +50,7 @@ class Network:
             )
 
     @classmethod
-    def dense(
-        cls, widths: Sequence[int], hidden: Activation, output: Activation, loss: Loss, *, bias: bool = True
-    ) -> Self:
+    def dense(cls, widths: Sequence[int], hidden: Activation, output: Activation, loss: Loss, *, bias: bool = True) -> Self:
         """The notes' network: widths n_0, n_1, .., n_L joined by Linear layers, `hidden` behind all but the last of them.
 
         >>> Network.dense((3, 3, 3), Sigmoid(), Sigmoid(), HalfSquaredError()).depth
@@ -58,7 +59,7 @@ class Network:
         if len(widths) < 2:
             raise ValueError(f"a network takes at least two widths, input and output; got {tuple(widths)}.")
         layers: list[Layer] = []
-        for rows_in, rows_out in zip(widths, widths[1:], strict=False):
+        for rows_in, rows_out in pairwise(widths):
             layers += [Linear(rows_in, rows_out, bias), hidden]
         return cls((*layers[:-1], output), loss)
 

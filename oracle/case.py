@@ -90,7 +90,8 @@ def parse_record(text: str, base: type[R]) -> R:
     try:
         call = ast.parse(text.strip(), mode="eval").body
         name = call.func.id if isinstance(call, ast.Call) else call.id  # type: ignore[attr-defined]
-        options = {k.arg: ast.literal_eval(k.value) for k in call.keywords} if isinstance(call, ast.Call) else {}
+        keywords = call.keywords if isinstance(call, ast.Call) else []
+        options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in keywords}
         positional = [ast.literal_eval(argument) for argument in call.args] if isinstance(call, ast.Call) else []
     except (SyntaxError, AttributeError, ValueError) as error:
         raise SpecError(f"cannot read {kind} {text!r}: write it as GELU or GELU(approximate='tanh').") from error

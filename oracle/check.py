@@ -61,12 +61,14 @@ def _attempt(case: Case, run: Callable[[], Trace]) -> Trace:
 
 
 def table(found: Iterable[Row]) -> "pd.DataFrame":
-    """The rows as a pandas table; texts that repeat are categories."""
+    """The rows as a pandas table; texts that repeat are categories, ratios have float32's seven digits."""
+    import numpy as np
     import pandas as pd
 
     frame = pd.DataFrame(list(found), columns=Row._fields)
     repeated = ["case", "comparison", "module", "quantity", "symbol", "shape", "dtype", "verdict"]
-    return frame.astype(dict.fromkeys(repeated, "category"))
+    with np.errstate(over="ignore"):
+        return frame.astype({**dict.fromkeys(repeated, "category"), "max_rel": "f4", "normwise": "f4", "margin": "f4"})
 
 
 def discrepancies(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None = None) -> "pd.DataFrame":

@@ -1,5 +1,6 @@
 """The command line. torch and pandas are imported by the commands that compute, not by --help."""
 
+import io
 import json
 import shlex
 import sys
@@ -39,7 +40,14 @@ def _stop(message: object) -> NoReturn:
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TextColumn("cases, left"), TimeRemainingColumn(), TimeElapsedColumn()
+    columns = (
+        TextColumn("comparing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("cases, left"),
+        TimeRemainingColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda done: bar.advance(task, done)
@@ -156,7 +164,7 @@ def _texts(
         return case
     texts = []
     if data or not narrowed:
-        texts += [text for text in data_names(data, [parse_dtype(name) for name in dtype or ()])]
+        texts += data_names(data, [parse_dtype(name) for name in dtype or ()])
         for text in texts:
             parse_data(text)
     if narrowed or not data:
@@ -180,7 +188,9 @@ def explain(
     seed: Seed = 0,
     case: Annotated[
         str | None,
-        typer.Option(metavar="CASE", help="A case, for example 4-5-2x3/float64/Tanh/Identity/MSELoss. Left out: the notes' 3-3-3."),
+        typer.Option(
+            metavar="CASE", help="A case, for example 4-5-2x3/float64/Tanh/Identity/MSELoss. Left out: the notes' 3-3-3."
+        ),
     ] = None,
     alpha: Annotated[float, typer.Option(help="Learning rate of the update at the end.")] = 0.5,
 ) -> None:
@@ -207,7 +217,7 @@ def explain(
     if out:
         from oracle.report.files import Batch
 
-        recorder = Console(record=True, width=110, file=open("/dev/null", "w"))
+        recorder = Console(record=True, width=110, file=io.StringIO())
         show_explanation(recorder, explanation, node_lines)
         with Batch(out) as batch:
             batch.text("explain.txt", recorder.export_text())
@@ -218,7 +228,7 @@ def explain(
 def _explained(explanation: Any) -> dict[str, Any]:
     from oracle.report.model import readable
 
-    return readable(
+    document: dict[str, Any] = readable(
         {
             "case": explanation.case.name,
             "steps": [
@@ -238,3 +248,4 @@ def _explained(explanation: Any) -> dict[str, Any]:
             "loss_after": explanation.loss_after,
         }
     )
+    return document

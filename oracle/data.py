@@ -59,9 +59,7 @@ def r2(output: Array, target: NDArray[Any]) -> float:
 DATA: dict[str, DataSet] = {
     data.name: data
     for data in (
-        DataSet(
-            "digits", Network.dense((64, 32, 10), ReLU(), Identity(), CrossEntropyLoss()), 0.5, "accuracy", accuracy
-        ),
+        DataSet("digits", Network.dense((64, 32, 10), ReLU(), Identity(), CrossEntropyLoss()), 0.5, "accuracy", accuracy),
         DataSet("iris", Network.dense((4, 8, 5, 3), Tanh(), LogSoftmax(), NLLLoss()), 0.3, "accuracy", accuracy),
         DataSet(
             "breast_cancer",

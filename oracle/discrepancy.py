@@ -30,7 +30,7 @@ class Row(NamedTuple):
     max_rel: float
     normwise: float
     max_ulp: float
-    index: str
+    worst_index: str
     candidate: float
     reference: float
     allowed: float
@@ -40,13 +40,13 @@ class Row(NamedTuple):
 
 
 class Discrepancy(NamedTuple):
-    """The numbers of a row. `index` is the worst element, `margin` how much of the allowance it uses."""
+    """The numbers of a row. `worst_index` is the worst element, `margin` how much of the allowance it uses."""
 
     max_abs: float = np.nan
     max_rel: float = np.nan
     normwise: float = np.nan
     max_ulp: float = np.nan
-    index: str = ""
+    worst_index: str = ""
     candidate: float = np.nan
     reference: float = np.nan
     allowed: float = np.nan
@@ -87,7 +87,7 @@ def measure(candidate: Any, reference: Any, scale: Any, dtype: str) -> Discrepan
     if apart.any():
         at = np.unravel_index(int(np.argmax(apart)), apart.shape)
         return Discrepancy(
-            index=_index(at),
+            worst_index=_index(at),
             candidate=float(found[at]),
             reference=float(wanted[at]),
             verdict=Verdict.NONFINITE,
@@ -98,9 +98,7 @@ def measure(candidate: Any, reference: Any, scale: Any, dtype: str) -> Discrepan
     return _measure_finite(np.where(finite, found, zero), np.where(finite, wanted, zero), allowed, note)
 
 
-def _measure_finite(
-    found: NDArray[Any], wanted: NDArray[Any], allowed: NDArray[np.float64], note: str
-) -> Discrepancy:
+def _measure_finite(found: NDArray[Any], wanted: NDArray[Any], allowed: NDArray[np.float64], note: str) -> Discrepancy:
     if found.size == 0:
         return Discrepancy(0.0, 0.0, 0.0, 0.0, verdict=Verdict.AGREE, note="no elements")
     wide, other = wanted.astype(np.float64, copy=False), found.astype(np.float64, copy=False)
@@ -110,9 +108,9 @@ def _measure_finite(
         if apart.any():
             size = np.abs(wide)
             furthest, largest = float(distance.max()), float(size.max())
-            relative, normwise = float((distance[apart] / size[apart]).max()), np.float64(furthest) / largest
+            relative, normwise = float((distance[apart] / size[apart]).max()), float(np.divide(furthest, largest))
             share = np.where(apart, distance / allowed, 0.0)
-            at = np.unravel_index(int(share.argmax()), share.shape)
+            at = tuple(map(int, np.unravel_index(int(share.argmax()), share.shape)))
             margin, steps = float(share[at]), float(ulps(found, wanted).max())
         else:
             furthest = relative = normwise = margin = steps = 0.0
@@ -121,9 +119,9 @@ def _measure_finite(
     return Discrepancy(
         max_abs=furthest,
         max_rel=relative,
-        normwise=float(normwise),
+        normwise=normwise,
         max_ulp=steps,
-        index=_index(at),
+        worst_index=_index(at),
         candidate=float(found[at]),
         reference=float(wanted[at]),
         allowed=float(np.broadcast_to(allowed, distance.shape)[at]),

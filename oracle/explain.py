@@ -1,14 +1,15 @@
 """One network step by step: formula, by hand, autograd, discrepancy; then the step down the gradient."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from manualbp import HalfSquaredError, Linear, Network, Quantity, Sigmoid, descend
+from manualbp import Activation, HalfSquaredError, Linear, Network, Quantity, Sigmoid, descend
 from manualbp.backpropagation import gradient_symbol, node_symbols
+from manualbp.layer import Array, Elementwise
 from manualbp.textbook import notes333
 from oracle.case import Case
 from oracle.check import END_TO_END, module_names
@@ -16,9 +17,6 @@ from oracle.discrepancy import Row, compare
 from oracle.manual_run import manual_run
 from oracle.rounding import scales
 from oracle.torch_run import torch_run
-
-#: Where the notes shorten a formula: what a batch of samples needs in its place.
-SUMMED = "summed over the batch"
 
 
 @dataclass(frozen=True)
@@ -48,22 +46,21 @@ def notes_case() -> Case:
     """The notes' 3-3-3 network with its numbers and its one sample."""
     network = Network.dense(notes333.WIDTHS, Sigmoid(), Sigmoid(), HalfSquaredError())
     W, b = notes333.matrices()
-    params = ({"weight": W[1], "bias": b[1]}, {}, {"weight": W[2], "bias": b[2]}, {})
+    params: tuple[dict[str, Array], ...] = ({"weight": W[1], "bias": b[1]}, {}, {"weight": W[2], "bias": b[2]}, {})
     return Case("notes 3-3-3", network, params, np.array(notes333.X)[:, None], np.array(notes333.Y)[:, None])
 
 
 def explain(case: Case, alpha: float = 0.5) -> Explanation:
     """Run the case by hand and by torch, and put every step beside its formula."""
+    case = replace(case, grad_loss=1.0)  # so that the loss's formula gives the numbers beside it
     hand, torch = manual_run(case), torch_run(case)
     network, found, wanted = case.network, hand.quantities(), torch.quantities()
-    rows = compare(
-        case.name, END_TO_END, module_names(network), case.dtype, found, wanted, scales(case, torch), torch.failure
-    )
+    rows = compare(case.name, END_TO_END, module_names(network), case.dtype, found, wanted, scales(case, torch), torch.failure)
     steps = [
         Step(_part(quantity), quantity.symbol, formula(network, quantity), found[quantity], wanted[quantity], row)
         for quantity, row in zip(wanted, rows, strict=True)
     ]
-    after = Case(case.name, network, descend(case.params, hand.parameter_gradients, alpha), case.x, case.target)
+    after = replace(case, params=descend(case.params, hand.parameter_gradients, alpha))
     return Explanation(case, steps, alpha, float(hand.loss), float(manual_run(after).loss))
 
 
@@ -73,24 +70,26 @@ def _part(quantity: Quantity) -> str:
 
 def formula(network: Network, quantity: Quantity) -> str:
     """How the layer that computes this quantity computes it, in the notes' symbols."""
-    nodes, position, l = node_symbols(network), quantity.position, quantity.layer
+    symbols, position, l = node_symbols(network), quantity.position, quantity.layer
     if position == len(network.layers):
-        output = nodes[position]
-        if quantity.is_gradient:
-            return f"{network.loss.derivative_formula}   with a or z = {output}"
-        return f"{network.loss.formula}   with a or z = {output}"
-    layer, before, after = network.layers[position], nodes[position], nodes[position + 1]
+        rule = network.loss.derivative_formula if quantity.is_gradient else network.loss.formula
+        letter = "z" if "z" in rule else "a"
+        return rule if symbols[position] == letter else f"{rule},   {letter} = {symbols[position]}"
+    layer, before, after = network.layers[position], symbols[position], symbols[position + 1]
     upstream = gradient_symbol(after)
     if isinstance(layer, Linear):
         return {
             after: f"W[{l}] {before}" + (f" + b[{l}]" if layer.bias else ""),
             f"dC/dW[{l}]": f"{upstream} {before}^T",
-            f"dC/db[{l}]": f"{upstream}, {SUMMED}",
+            f"dC/db[{l}]": f"{upstream}, summed over the batch",
             gradient_symbol(before): f"W[{l}]^T {upstream}",
         }[quantity.symbol]
+    assert isinstance(layer, Activation)
     if not quantity.is_gradient:
-        return f"g({before}),   g(z) = {layer.formula}"  # type: ignore[attr-defined]
-    return f"{upstream} through g'({before}),   {layer.derivative_formula}"  # type: ignore[attr-defined]
+        return f"g({before}),   g(z) = {layer.formula}"
+    if isinstance(layer, Elementwise):
+        return f"{upstream} * g'({before}),   g'(z) = {layer.derivative_formula}"
+    return f"{upstream} through the Jacobian of g,   {layer.derivative_formula}"
 
 
 def nodes() -> Iterator[tuple[str, str, float]]:
@@ -101,6 +100,8 @@ def nodes() -> Iterator[tuple[str, str, float]]:
     yield "error at 7", f"(a7 - y7) a7 (1 - a7) = ({a7:.4f} - {y7:.4f}) {a7:.4f} (1 - {a7:.4f})", error7
     yield "dC/dw47", f"error at 7 times a4 = {error7:.4f} * {a4:.4f}", found["w47"]
     yield "dC/db7", f"error at 7 = {error7:.4f}", found["b7"]
-    terms = [(f"w4{i}", notes333.PARAMETERS[f"w4{i}"], found.error[i][0]) for i in (7, 8, 9)]
-    total = " + ".join(f"{w:.2f} * {error:.4f}" for _, w, error in terms)
-    yield "error at 4", f"({' + '.join(f'{n} error{n[-1]}' for n, _, _ in terms)}) a4 (1 - a4) = ({total}) {a4:.4f} (1 - {a4:.4f})", found.error[4][0]
+    children = (7, 8, 9)
+    signs = " + ".join(f"w4{i} error{i}" for i in children)
+    numbers = " + ".join(f"{notes333.PARAMETERS[f'w4{i}']:.1f} * {found.error[i][0]:.4f}" for i in children)
+    reported_back = f"({signs}) a4 (1 - a4) = ({numbers}) {a4:.4f} (1 - {a4:.4f})"
+    yield "error at 4", reported_back, found.error[4][0]

@@ -8,7 +8,6 @@ import numpy as np
 from manualbp import init
 from oracle.case import Case, Spec
 
-
 #: Spread of the input, and gain of the weights: z[1] has variance 1, and no chain of layers, not eight LogSoftmax in a
 #: row, drives a sigmoid to where it rounds to 1. There torch's own gradient is exactly 0 and the mathematics' is not.
 SPREAD, GAIN = 2.0, 0.5

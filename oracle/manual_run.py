@@ -1,5 +1,7 @@
 """The hand-written side of a comparison: end to end, and each layer alone on torch's own numbers."""
 
+from typing import Any
+
 import numpy as np
 
 from manualbp import Trace, backpropagate
@@ -18,7 +20,7 @@ def layerwise_run(case: Case, reference: Trace) -> Trace:
     """
     network, count = case.network, len(case.network.layers)
     values, gradients = list(reference.values), list(reference.gradients)
-    parameter_gradients: list[dict[str, object]] = [{} for _ in network.layers]
+    parameter_gradients: list[dict[str, Any]] = [{} for _ in network.layers]
     loss = None
     with np.errstate(all="ignore"):
         for i, (layer, params) in enumerate(zip(network.layers, case.params, strict=True)):

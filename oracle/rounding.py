@@ -48,7 +48,8 @@ def movement(exact: Any, noisy: Any) -> float:
     """The root mean square over the replicas of an array's largest movement; 0 where there is nothing to move."""
     if exact is None or noisy is None:
         return 0.0
-    moved = np.abs(noisy - exact).reshape(len(noisy), -1)
+    with np.errstate(invalid="ignore"):
+        moved = np.abs(noisy - exact).reshape(len(noisy), -1)
     largest = np.max(moved, axis=1, initial=0.0, where=np.isfinite(moved))
     return float(np.sqrt(np.mean(largest * largest)))
 

@@ -73,26 +73,25 @@ def processes(texts: Sequence[str], jobs: int = 0) -> int:
     return min(jobs or os.cpu_count() or 1, len(_tasks(texts)))
 
 
-def sweep(texts: Sequence[str], seed: int, *, jobs: int = 0, progress: Callable[[int], None] = lambda done: None) -> Result:
+def sweep(texts: Sequence[str], seed: int, *, jobs: int = 0, progress: Callable[[int], None] | None = None) -> Result:
     """Compare all cases; `progress` is told after each task how many cases it finished.
 
     `jobs` is the number of processes, all cores unless given; 1 means this process. The result does not depend on it.
     """
     tasks, jobs = _tasks(texts), processes(texts, jobs)
     parts: list[Result] = [Result()] * len(tasks)
+    tell = progress or (lambda _: None)
     if jobs <= 1:
         one_thread()
         for number, task in enumerate(tasks):
             parts[number] = run_cases(task, seed)
-            progress(len(task))
+            tell(len(task))
     else:
         with _pool(jobs) as pool:
-            numbers: dict[Future[Result], int] = {
-                pool.submit(run_cases, task, seed): number for number, task in enumerate(tasks)
-            }
+            numbers: dict[Future[Result], int] = {pool.submit(run_cases, task, seed): number for number, task in enumerate(tasks)}
             for future in as_completed(numbers):
                 parts[numbers[future]] = future.result()
-                progress(len(tasks[numbers[future]]))
+                tell(len(tasks[numbers[future]]))
     return Result([row for part in parts for row in part.rows], [curve for part in parts for curve in part.curves])
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from oracle.verdict import Verdict
 
 if TYPE_CHECKING:
-    from oracle.explain import Explanation
+    from oracle.explain import Explanation, Step
     from oracle.report import Report
 
 #: Failing rows shown; the rest is in the report.
@@ -53,7 +53,7 @@ def show_report(console: Console, report: "Report") -> None:
         for row in failing.head(SHOWN).to_dict("records"):
             table.add_row(
                 row["case"], f"{row['layer']} {row['module']}", row["symbol"], row["comparison"], _verdict(row["verdict"]),
-                _number(row["candidate"]), _number(row["reference"]), row["note"] or f"at {row['index']}",
+                _number(row["candidate"]), _number(row["reference"]), row["note"] or f"at {row['worst_index']}",
             )  # fmt: skip
         console.print(table)
         if len(failing) > SHOWN:
@@ -67,18 +67,36 @@ def show_cases(console: Console, report: "Report") -> None:
     for (case, comparison), part in report.table.groupby(["case", "comparison"], observed=True, sort=False):
         if "/step " in str(case):
             continue
-        table = _table(f"\n{case}, {comparison}", ("layer", "quantity", "shape"), ("discrepancy", "relative", "ulps", "allowed"))
+        table = _table(f"\n{case}, {comparison}", ("layer", "quantity", "shape"), ("discrepancy", "ulps", "allowed"))
         table.add_column("verdict")
         for row in part.to_dict("records"):
             table.add_row(
-                f"{row['layer']} {row['module']}", row["symbol"], row["shape"], _number(row["max_abs"]), _number(row["max_rel"]),
+                f"{row['layer']} {row['module']}", row["symbol"], row["shape"], _number(row["max_abs"]),
                 _number(row["max_ulp"]), _number(row["allowed"]), _verdict(row["verdict"]),
             )  # fmt: skip
         console.print(table)
 
 
 def _array(values: Any) -> str:
-    return np.array2string(np.asarray(values), precision=5, suppress_small=False, threshold=60, edgeitems=3, floatmode="maxprec_equal")
+    return np.array2string(
+        np.asarray(values), precision=4, suppress_small=False, threshold=60, edgeitems=3, floatmode="maxprec_equal"
+    )
+
+
+def _side_by_side(step: "Step", width: int) -> Table:
+    """Both sides and their discrepancy in one row; below each other where the terminal is too narrow for that."""
+    hand, torch = (Text(_array(side), no_wrap=True) for side in (step.by_hand, step.autograd))
+    mark = Text.assemble(_number(step.row.max_abs), " ", _verdict(step.row.verdict))
+    cells = [("by hand", hand), ("autograd", torch), ("discrepancy", mark)]
+    fits = sum(max(map(len, cell.plain.split("\n"))) + 3 for _, cell in cells) < width
+    grid = Table.grid(padding=(0, 3), pad_edge=False)
+    if fits:
+        grid.add_row(*(Text(name, style="dim") for name, _ in cells))
+        grid.add_row(*(cell for _, cell in cells))
+    else:
+        for name, cell in cells:
+            grid.add_row(Text(name, style="dim"), cell)
+    return grid
 
 
 def show_explanation(console: Console, explanation: "Explanation", nodes: list[tuple[str, str, float]]) -> None:
@@ -96,11 +114,7 @@ def show_explanation(console: Console, explanation: "Explanation", nodes: list[t
             part = step.part
             console.rule(part, align="left", style="dim")
         console.print(Text.assemble((step.symbol, "bold cyan"), " = ", step.formula), soft_wrap=True)
-        grid = Table.grid(padding=(0, 3))
-        grid.add_row(Text("  by hand", style="dim"), Text("autograd", style="dim"), Text("discrepancy", style="dim"))
-        mark = Text.assemble(_number(step.row.max_abs), " ", _verdict(step.row.verdict))
-        grid.add_row("  " + _array(step.by_hand).replace("\n", "\n  "), _array(step.autograd), mark)
-        console.print(grid)
+        console.print(_side_by_side(step, console.width))
     if nodes:
         console.rule("Node by node", align="left", style="dim")
         for name, formula, value in nodes:

@@ -128,11 +128,13 @@ def torch_run(case: Case, *, dtype: torch.dtype | None = None, replicas: Replica
     """
     net = _Twin(case, dtype, replicas)
     nodes, flat, failure = net.nodes(), net.flat, ""
+    loss: Tensor | None = None
+    grads: tuple[Tensor | None, ...] = (None,) * (len(nodes) + len(flat))
     try:
         loss = net.loss(nodes[-1])
         grads = torch.autograd.grad(loss, [*nodes, *flat], torch.full_like(loss, case.grad_loss), allow_unused=True)
     except RuntimeError as error:
-        loss, grads, failure = None, (None,) * (len(nodes) + len(flat)), f"torch: {str(error).splitlines()[0]}"
+        failure = f"torch: {str(error).splitlines()[0]}"
     remaining = iter(grads[len(nodes) :])
     return Trace(
         case.network,

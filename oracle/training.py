@@ -19,7 +19,6 @@ from oracle.discrepancy import Row, compare
 from oracle.rounding import disturbed, largest, movement, unit_roundoff
 from oracle.torch_run import State, torch_descent
 
-
 #: Noisy descents behind each scale. Fewer than for a single pass: their moves add up over the steps and vary less.
 REPLICAS = 4
 
@@ -95,7 +94,6 @@ def _compare(case: Case, data: DataSet, by_hand: list[State], by_torch: list[Sta
     for step, states in enumerate(zip(by_hand, by_torch, exact, noisy, strict=True)):
         candidate, reference, clean, moved = (quantities(network, state) for state in states)
         scale = {
-            quantity: max(movement(clean[quantity], moved[quantity]), u * largest(array))
-            for quantity, array in reference.items()
+            quantity: max(movement(clean[quantity], moved[quantity]), u * largest(array)) for quantity, array in reference.items()
         }
         yield from compare(f"{case.name}/step {step}", TRAINING, modules, case.dtype, candidate, reference, scale)

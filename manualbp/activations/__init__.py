@@ -3,9 +3,12 @@
 A class defined in one of these files is exported here and from manualbp without being listed anywhere.
 """
 
+from typing import TYPE_CHECKING
+
 from manualbp.activations.rectifiers import *
 from manualbp.activations.smooth import *
 from manualbp.activations.softmax import *
 from manualbp.layer import Activation, catalogue
 
-__all__ = list(catalogue(Activation))
+if not TYPE_CHECKING:  # a type checker sees the imports themselves
+    __all__ = list(catalogue(Activation))

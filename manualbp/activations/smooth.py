@@ -100,8 +100,6 @@ class GELU(Elementwise):
     Raises ValueError for another `approximate`. Source: Hendrycks and Gimpel 2016, arXiv 1606.08415.
     """
 
-    formula: ClassVar[str] = "z P(z), P the normal distribution; or z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))) / 2"
-    derivative_formula: ClassVar[str] = "P(z) + z p(z); or (1 + t)/2 + z (1 - t^2)/2 sqrt(2/pi) (1 + 0.134145 z^2)"
     range: ClassVar[Interval] = Interval(low=-0.1701)
 
     approximate: str = "none"
@@ -111,6 +109,16 @@ class GELU(Elementwise):
     def __post_init__(self) -> None:
         if self.approximate not in ("none", "tanh"):
             raise ValueError(f"GELU takes approximate 'none' or 'tanh'; got {self.approximate!r}.")
+
+    @property
+    def formula(self) -> str:  # type: ignore[override]  # the option chooses
+        return "z P(z)" if self.approximate == "none" else "z (1 + t) / 2, t = tanh(sqrt(2/pi) (z + 0.044715 z^3))"
+
+    @property
+    def derivative_formula(self) -> str:  # type: ignore[override]
+        if self.approximate == "none":
+            return "P(z) + z p(z)"
+        return "(1 + t)/2 + z (1 - t^2)/2 sqrt(2/pi) (1 + 0.134145 z^2)"
 
     @classmethod
     def examples(cls) -> tuple[Self, ...]:

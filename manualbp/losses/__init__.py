@@ -3,9 +3,12 @@
 A class defined in one of these files is exported here and from manualbp without being listed anywhere.
 """
 
+from typing import TYPE_CHECKING
+
 from manualbp.layer import Loss, catalogue
 from manualbp.losses.binary import *
 from manualbp.losses.classification import *
 from manualbp.losses.regression import *
 
-__all__ = list(catalogue(Loss))
+if not TYPE_CHECKING:  # a type checker sees the imports themselves
+    __all__ = list(catalogue(Loss))

@@ -28,9 +28,7 @@ def pass_through_activation(dC_da: Array, z: Array, g: Activation) -> Array:
     return dC_da * g.g_prime(z)
 
 
-def backpropagate(
-    W: Layers, b: Layers, g: dict[int, Activation], x: Array, y: Array, cost: Cost
-) -> tuple[Any, Layers, Layers]:
+def backpropagate(W: Layers, b: Layers, g: dict[int, Activation], x: Array, y: Array, cost: Cost) -> tuple[Any, Layers, Layers]:
     """Return (C, dC/dW, dC/db), by layer, for the input x (n_0, m) and the target y (n_L, m)."""
     a, z = {0: x}, {}
     for l in sorted(W):
@@ -47,8 +45,6 @@ def backpropagate(
     return cost.C(a[len(W)], y), dC_dW, dC_db
 
 
-def update(
-    W: Layers, b: Layers, dC_dW: Layers, dC_db: Layers, alpha: float
-) -> tuple[Layers, Layers]:
+def update(W: Layers, b: Layers, dC_dW: Layers, dC_db: Layers, alpha: float) -> tuple[Layers, Layers]:
     """One step down the gradient with learning rate alpha, as new arrays."""
     return {l: W[l] - alpha * dC_dW[l] for l in W}, {l: b[l] - alpha * dC_db[l] for l in b}

@@ -6,6 +6,7 @@ True
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def matrices(parameters: Mapping[str, float] = PARAMETERS) -> tuple[dict[int, Ar
     """(W, b) by layer, as Version 1 takes them: row i of W[2] holds the weights that lead to the i-th output node."""
     layers = version2.number_nodes(WIDTHS)
     w, b = weights(parameters), biases(parameters)
-    pairs = list(enumerate(zip(layers, layers[1:], strict=False), start=1))
+    pairs = list(enumerate(pairwise(layers), start=1))
     W = {l: np.array([[w[j, i] for j in left] for i in right]) for l, (left, right) in pairs}
     return W, {l: np.array([b[i] for i in right]) for l, (_, right) in pairs}
 

@@ -12,6 +12,7 @@ report back, weighted with the weights that lead there, stands where a - y stood
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import exp, log
 
 Node = int
@@ -76,12 +77,10 @@ class NodeGradients:
         return by_name[name]
 
 
-def forward(
-    layers: list[list[Node]], w: Mapping[Edge, float], b: Mapping[Node, float], x: Sequence[float]
-) -> dict[Node, float]:
+def forward(layers: list[list[Node]], w: Mapping[Edge, float], b: Mapping[Node, float], x: Sequence[float]) -> dict[Node, float]:
     """Return a of every node for one sample; the a of an input node is its x."""
     a = dict(zip(layers[0], x, strict=True))
-    for left, right in zip(layers, layers[1:], strict=False):
+    for left, right in pairwise(layers):
         for i in right:
             z = b[i]
             for j in left:

@@ -1,6 +1,5 @@
 """Files that appear whole or not at all."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -45,5 +44,5 @@ class Batch:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None:
             for made in sorted(self._making.iterdir()):
-                os.replace(made, self.folder / made.name)
+                made.replace(self.folder / made.name)
         shutil.rmtree(self._making)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from oracle.report.pictures import pictures
 from oracle.verdict import Verdict
@@ -21,11 +22,17 @@ def short(value: Any) -> str:
     return f"{value:.3g}"
 
 
+def breakable(name: str) -> Markup:
+    """A case's name, escaped, that may break behind a slash."""
+    return Markup("/<wbr>").join(name.split("/"))
+
+
 def answer(report: "Report") -> str:
     """The result in one sentence."""
     verdicts = report.verdicts()
     failing = sum(count for name, count in verdicts.items() if Verdict(name).fails)
-    what = f"{len(report.table):,} comparisons in {len(report.cases):,} cases"
+    count = len(report.cases)
+    what = f"{len(report.table):,} comparisons in {count:,} case{'' if count == 1 else 's'}"
     if not len(report.table):
         return "Nothing was compared."
     if not failing:
@@ -43,14 +50,19 @@ def render(report: "Report", template: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["short"] = short
+    environment.filters |= {"short": short, "breakable": breakable}
     closest = report.table.sort_values("margin", ascending=False, kind="stable").head(10)
-    return environment.get_template(template).render(
-        report=report,
-        summary=report.summary(),
-        answer=answer(report),
-        failing=report.failing.head(SHOWN).to_dict("records"),
-        failing_count=len(report.failing),
-        closest=closest.to_dict("records"),
-        pictures=pictures(report) if template.endswith(".html.j2") else {},
-    ).rstrip() + "\n"
+    return (
+        environment.get_template(template)
+        .render(
+            report=report,
+            summary=report.summary(),
+            answer=answer(report),
+            failing=report.failing.head(SHOWN).to_dict("records"),
+            failing_count=len(report.failing),
+            closest=closest.to_dict("records"),
+            pictures=pictures(report) if template.endswith(".html.j2") else {},
+        )
+        .rstrip()
+        + "\n"
+    )

@@ -1,0 +1,171 @@
+"""Test the tester: one element off by 1e-9, in any gradient, at any layer, must be seen there and nowhere else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manualbp import HalfSquaredError, Identity, Tanh, backpropagate
+from oracle.check import END_TO_END, LAYERWISE, discrepancies
+from oracle.manual_run import layerwise_run, manual_run
+from oracle.torch_run import torch_run
+from support import ACTIVATIONS, LOSSES, draw, link, planted, scale_element, with_layer
+
+EPSILON = 1e-9
+#: An array is judged as a whole for now, so an error of 1e-9 shows on elements above this share of the largest one.
+VISIBLE = 1e-4
+
+
+def elements(array):
+    """Where a relative error of one element is an error of the array: the largest, the smallest that counts, all between."""
+    size = np.abs(array)
+    return [at for at in np.ndindex(array.shape) if size[at] > VISIBLE * size.max() and size[at] > 0]
+
+
+def failing(table, comparison):
+    rows = table[(table["comparison"] == comparison) & (table["verdict"] != "agree")]
+    return set(rows["symbol"]), set(rows["position"])
+
+
+def replaced(trace, quantity, array):
+    """The trace with another array for one gradient."""
+    if quantity.name in ("dC/dW", "dC/db"):
+        name = {"dC/dW": "weight", "dC/db": "bias"}[quantity.name]
+        grads = [dict(own) for own in trace.parameter_gradients]
+        grads[quantity.position][name] = array
+        return replace(trace, parameter_gradients=tuple(grads))
+    node = quantity.position
+    return replace(trace, gradients=(*trace.gradients[:node], array, *trace.gradients[node + 1 :]))
+
+
+SMALL = draw([Tanh(), Identity()], HalfSquaredError(), (4, 5, 3), 6)
+
+
+@pytest.mark.parametrize("quantity", [q for q in manual_run(SMALL).quantities() if q.is_gradient], ids=lambda q: q.symbol)
+def test_every_element_of_every_gradient_array_is_watched(quantity):
+    honest = manual_run(SMALL)
+    array = honest.quantities()[quantity]
+    places = elements(array)
+    assert len(places) > 0.9 * array.size
+    for at in places:
+        wrong = replaced(honest, quantity, scale_element(array, at, 1 + EPSILON))
+        table = discrepancies(SMALL, candidate=wrong)
+        assert failing(table, END_TO_END)[0] == {quantity.symbol}
+        assert failing(table, LAYERWISE)[0] == set()
+        row = table[(table["comparison"] == END_TO_END) & (table["symbol"] == quantity.symbol)].iloc[0]
+        assert row["verdict"] == "differ"
+        assert row["worst_index"] == f"({', '.join(map(str, at))})"
+
+
+def planted_cases():
+    for hidden in ACTIVATIONS:
+        yield pytest.param([hidden, hidden, Identity()], HalfSquaredError(), id=f"{hidden}")
+    for loss in LOSSES:
+        yield pytest.param([Tanh(), Tanh(), link(loss)], loss, id=f"{loss}")
+
+
+@pytest.mark.parametrize("position", range(7))
+@pytest.mark.parametrize(("activations", "loss"), [*planted_cases()])
+def test_a_fault_in_one_backward_pass_fails_layerwise_in_that_layer_alone(activations, loss, position):
+    """Every layer kind, activation and loss, at every position; the last position is the loss."""
+    case = draw(activations, loss, (4, 7, 5, 3), 6, seed=2)
+    honest = torch_run(case)
+    upstream = honest.gradients[position]
+    at = np.unravel_index(np.abs(upstream).argmax(), upstream.shape)
+
+    def spoil(result):
+        if position == len(case.network.layers):
+            return scale_element(result, at, 1 + EPSILON)
+        grad_input, grads = result
+        return scale_element(grad_input, at, 1 + EPSILON), grads
+
+    record = case.network.loss if position == len(case.network.layers) else case.network.layers[position]
+    wrong = with_layer(case, position, planted(record, spoil))
+    table = discrepancies(case, candidate=manual_run(wrong), layerwise=layerwise_run(wrong, honest))
+    symbols, positions = failing(table, LAYERWISE)
+    assert positions == {position}
+    assert len(symbols) == 1
+    inherited, places = failing(table, END_TO_END)
+    assert symbols <= inherited
+    assert max(places) == position, "only what lies further back inherits the fault"
+
+
+@pytest.mark.parametrize("parameter", ["weight", "bias"])
+@pytest.mark.parametrize("position", [0, 2])
+@given(seed=st.integers(0, 500))
+def test_a_fault_in_one_parameter_gradient_stays_where_it_is(position, parameter, seed):
+    case = draw([Tanh(), Identity()], HalfSquaredError(), (4, 5, 3), 6, seed=seed)
+    rng = np.random.default_rng(seed)
+
+    def spoil(result):
+        grad_input, grads = result
+        places = elements(grads[parameter])
+        at = places[rng.integers(len(places))]
+        return grad_input, grads | {parameter: scale_element(grads[parameter], at, 1 + EPSILON)}
+
+    wrong = with_layer(case, position, planted(case.network.layers[position], spoil))
+    table = discrepancies(case, candidate=manual_run(wrong), layerwise=layerwise_run(wrong, torch_run(case)))
+    symbol = f"dC/d{'W' if parameter == 'weight' else 'b'}[{1 + position // 2}]"
+    assert failing(table, END_TO_END)[0] == {symbol}
+    assert failing(table, LAYERWISE)[0] == {symbol}
+
+
+@pytest.mark.parametrize("spoil", [lambda result: (result[0], {}), lambda result: (result[0], result[1] | {"gain": result[1]["bias"]})])
+def test_a_gradient_too_few_or_too_many_fails(spoil):
+    wrong = with_layer(SMALL, 2, planted(SMALL.network.layers[2], spoil))
+    table = discrepancies(SMALL, candidate=manual_run(wrong))
+    rows = table[table["verdict"] == "missing"]
+    assert len(rows) > 0
+    assert set(rows["comparison"]) == {END_TO_END}
+
+
+@pytest.mark.parametrize("wrong", [lambda g: g.astype("f4"), lambda g: g[:, :1], lambda g: None], ids=["dtype", "shape", "absent"])
+def test_a_gradient_of_another_form_fails(wrong):
+    honest = manual_run(SMALL)
+    quantity = next(q for q in honest.quantities() if q.symbol == "dC/dW[1]")
+    table = discrepancies(SMALL, candidate=replaced(honest, quantity, wrong(honest["dC/dW[1]"])))
+    assert table[table["verdict"] != "agree"][["symbol", "verdict"]].to_numpy().tolist() == [["dC/dW[1]", "missing"]]
+
+
+def test_a_candidate_that_raises_is_a_failing_case_and_not_a_crash():
+    def spoil(result):
+        raise ZeroDivisionError("the bug")
+
+    wrong = with_layer(SMALL, 2, planted(SMALL.network.layers[2], spoil))
+    table = discrepancies(wrong)
+    assert set(table["verdict"]) == {"missing"}
+    assert set(table["note"]) == {"candidate raised ZeroDivisionError: the bug"}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_in_the_candidate_alone_fails_with_its_place(value):
+    honest = manual_run(SMALL)
+    quantity = next(q for q in honest.quantities() if q.symbol == "dC/dW[2]")
+    array = honest["dC/dW[2]"].copy()
+    array[2, 1] = value
+    table = discrepancies(SMALL, candidate=replaced(honest, quantity, array))
+    rows = table[table["verdict"] == "nonfinite"]
+    assert rows[["symbol", "worst_index"]].to_numpy().tolist() == [["dC/dW[2]", "(2, 1)"]]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_a_batch_that_is_not_finite_runs_and_is_shown(loss):
+    """NaN in one sample: both sides carry it, each row says so; what torch refuses is a row with torch's own words."""
+    case = draw([Tanh(), link(loss)], loss, (3, 4, 2), 5)
+    case.x[1, 2] = np.nan
+    table = discrepancies(case)
+    assert len(table) == 28
+    failing = table[table["verdict"] != "agree"]
+    if failing.empty:
+        assert table["note"].str.contains("the same NaN or infinity").any()
+    else:
+        assert set(failing["note"]) == {"torch: all elements of input should be between 0 and 1"}
+
+
+def test_the_planting_itself_is_what_fails():
+    """The same wrapper with nothing spoilt agrees: it is the fault that is found, not the wrapper."""
+    honest = with_layer(SMALL, 2, planted(SMALL.network.layers[2], lambda result: result))
+    assert set(discrepancies(SMALL, candidate=manual_run(honest))["verdict"]) == {"agree"}
+    assert backpropagate(honest.network, honest.params, honest.x, honest.target)["dC/dW[2]"].shape == (3, 5)
