@@ -56,8 +56,9 @@ DTYPES = ("float64", "float32")
 
 def unknown(kind: str, text: str, known: list[str]) -> SpecError:
     """The error for a name that does not exist, with the nearest one that does."""
-    near = difflib.get_close_matches(text, known, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(text.lower(), by_lower, n=1, cutoff=0.5)
+    hint = f" Did you mean {by_lower[near[0]]}?" if near else ""
     return SpecError(f"unknown {kind} {text!r}.{hint} Known: {', '.join(known)}.")
 
 

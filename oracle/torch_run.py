@@ -116,8 +116,10 @@ class _Twin:
         return None if tensor is None else tensor.detach().numpy()
 
     def batch_last(self, tensor: Tensor | None) -> Any:
-        """(m, features, *extra) as an array (features, *extra, m)."""
-        return None if tensor is None else np.moveaxis(tensor.detach().numpy(), 1 if self.replicas else 0, -1)
+        """(m, features, *extra) as an array (features, *extra, m), in the order of memory that manualbp's own arrays have."""
+        if tensor is None:
+            return None
+        return np.ascontiguousarray(np.moveaxis(tensor.detach().numpy(), 1 if self.replicas else 0, -1))
 
 
 def torch_run(case: Case, *, dtype: torch.dtype | None = None, replicas: Replicas | None = None) -> Trace:

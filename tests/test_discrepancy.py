@@ -104,7 +104,9 @@ def test_what_is_not_given_or_of_another_form_is_missing(candidate, note):
 
 def test_what_only_the_candidate_has_is_a_failing_row_too():
     here, extra = Quantity(0, 1, "dC/dW", "dC/dW[1]"), Quantity(0, 1, "dC/dbias", "dC/dbias[1]")
-    rows = list(compare("c", "end to end", ("Linear", "loss"), np.dtype("f8"), {here: REFERENCE, extra: REFERENCE}, {here: REFERENCE}, {}))
+    rows = list(
+        compare("c", "end to end", ("Linear", "loss"), np.dtype("f8"), {here: REFERENCE, extra: REFERENCE}, {here: REFERENCE}, {})
+    )
     assert [(row.symbol, row.verdict, row.note) for row in rows] == [
         ("dC/dW[1]", "agree", ""),
         ("dC/dbias[1]", "missing", "the reference does not give it"),
@@ -113,7 +115,9 @@ def test_what_only_the_candidate_has_is_a_failing_row_too():
 
 def test_each_missing_quantity_is_a_row():
     here, gone = Quantity(0, 1, "z", "z[1]"), Quantity(1, 1, "a", "a[1]")
-    rows = list(compare("c", "end to end", ("Linear", "Tanh"), np.dtype("f8"), {here: REFERENCE}, {here: REFERENCE, gone: REFERENCE}, {}))
+    rows = list(
+        compare("c", "end to end", ("Linear", "Tanh"), np.dtype("f8"), {here: REFERENCE}, {here: REFERENCE, gone: REFERENCE}, {})
+    )
     assert [row.verdict for row in rows] == ["agree", "missing"]
 
 

@@ -112,7 +112,9 @@ def test_a_fault_in_one_parameter_gradient_stays_where_it_is(position, parameter
     assert failing(table, LAYERWISE)[0] == {symbol}
 
 
-@pytest.mark.parametrize("spoil", [lambda result: (result[0], {}), lambda result: (result[0], result[1] | {"gain": result[1]["bias"]})])
+@pytest.mark.parametrize(
+    "spoil", [lambda result: (result[0], {}), lambda result: (result[0], result[1] | {"gain": result[1]["bias"]})]
+)
 def test_a_gradient_too_few_or_too_many_fails(spoil):
     wrong = with_layer(SMALL, 2, planted(SMALL.network.layers[2], spoil))
     table = discrepancies(SMALL, candidate=manual_run(wrong))
@@ -121,7 +123,9 @@ def test_a_gradient_too_few_or_too_many_fails(spoil):
     assert set(rows["comparison"]) == {END_TO_END}
 
 
-@pytest.mark.parametrize("wrong", [lambda g: g.astype("f4"), lambda g: g[:, :1], lambda g: None], ids=["dtype", "shape", "absent"])
+@pytest.mark.parametrize(
+    "wrong", [lambda g: g.astype("f4"), lambda g: g[:, :1], lambda g: None], ids=["dtype", "shape", "absent"]
+)
 def test_a_gradient_of_another_form_fails(wrong):
     honest = manual_run(SMALL)
     quantity = next(q for q in honest.quantities() if q.symbol == "dC/dW[1]")

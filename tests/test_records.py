@@ -124,7 +124,9 @@ def test_loss_takes_arrays_of_any_rank(loss):
     np.testing.assert_allclose(loss.backward(residuals), np.moveaxis(wide.grad.numpy(), 0, -1), rtol=1e-13, atol=1e-15)
 
 
-@pytest.mark.parametrize("loss", [loss for loss in LOSSES if hasattr(type(loss), "__dataclass_fields__") and loss.options()], ids=str)
+@pytest.mark.parametrize(
+    "loss", [loss for loss in LOSSES if hasattr(type(loss), "__dataclass_fields__") and loss.options()], ids=str
+)
 def test_unknown_reduction_is_refused(loss):
     with pytest.raises(ValueError, match="takes reduction 'mean' or 'sum'; got 'average'"):
         type(loss)(**{**loss.options(), "reduction": "average"})

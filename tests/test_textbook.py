@@ -88,7 +88,9 @@ def test_all_forms_agree_with_each_other_and_with_autograd(shape, cost):
 
 
 @given(
-    names=st.lists(st.sampled_from(sorted(ACTIVATIONS)), min_size=1, max_size=4), batch=st.integers(1, 6), seed=st.integers(0, 999)
+    names=st.lists(st.sampled_from(sorted(ACTIVATIONS)), min_size=1, max_size=4),
+    batch=st.integers(1, 6),
+    seed=st.integers(0, 999),
 )
 def test_version1_and_joined_take_any_activations(names, batch, seed):
     widths = (5, 4, 3, 6, 2)[: len(names) + 1]

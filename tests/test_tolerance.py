@@ -20,7 +20,7 @@ FRESH = 20261124
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_correct_networks_use_less_than_half_of_it(dtype):
-    texts = [spec for spec in specs(dtypes=[dtype])][::23]
+    texts = specs(dtypes=[dtype])[::23]
     assert len({spec.shape.name for spec in texts}) == len(SHAPES)
     found = table(row for spec in texts for row in rows(build(spec, FRESH)))
     assert len(found) > 3000

@@ -46,7 +46,8 @@ class Report:
     @property
     def failing(self) -> pd.DataFrame:
         """The failing rows, those furthest outside first; a row without numbers comes before all others."""
-        failing = self.table[[Verdict(verdict).fails for verdict in self.table["verdict"]]]
+        kinds = [verdict.value for verdict in Verdict if verdict.fails]
+        failing = self.table[self.table["verdict"].isin(kinds)]
         return failing.sort_values("margin", ascending=False, na_position="first", kind="stable")
 
     @cached_property

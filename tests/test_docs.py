@@ -1,0 +1,55 @@
+"""What the documents say is what is there."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from oracle.case import SHAPES
+from support import ACTIVATIONS, LOSSES
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["manualbp", "manualbp.networks", "manualbp.textbook.notes333", "oracle"])
+def test_examples_in_docstrings(name):
+    module = importlib.import_module(name)
+    names = {"__name__": "example"} | vars(importlib.import_module("manualbp")) if name != "oracle" else None
+    found = doctest.testmod(module, extraglobs=names or {})
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+def test_quick_start_is_two_commands_in_two_blocks():
+    start = README.split("## Quick start")[1].split("\n## ")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", start, flags=re.DOTALL)
+    assert [len(block.strip().splitlines()) for block in blocks] == [1, 1]
+    assert all("-c constraints.txt" in block for block in blocks)
+    assert "oracle run" in blocks[0]
+    assert "pytest" in blocks[1]
+    assert README.index("```") == README.index(f"```sh\n{blocks[0]}"), ".ci/run takes the second block of the file"
+
+
+def test_python_in_the_readme_runs():
+    for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL):
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_files_the_documents_point_to_exist():
+    for document in ROOT.glob("*.md"):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
+            assert (ROOT / target).exists(), f"{document.name} points to {target}"
+
+
+def test_readme_counts_what_is_there():
+    sentence = re.search(r"(\d+) activations and options, (\d+) losses and reductions, (\d+) shapes", README)
+    assert sentence, "README states what the sweep covers"
+    assert tuple(map(int, sentence.groups())) == (len(ACTIVATIONS), len(LOSSES), len(SHAPES))
+
+
+@pytest.mark.parametrize("document", [*ROOT.glob("*.md"), *ROOT.glob("reports/**/*.md")], ids=lambda path: path.name)
+def test_documents_name_no_machine(document):
+    assert not re.search(r"(/home/|/root/|/tmp/|/work/|https?://(?!arxiv))", document.read_text())
