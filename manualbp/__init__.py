@@ -2,6 +2,7 @@
 
 A network is a chain of immutable records; `backpropagate` returns every value and every gradient on the way:
 
+>>> import numpy as np
 >>> import manualbp as mb
 >>> network = mb.Network.dense((3, 4, 2), mb.Tanh(), mb.Identity(), mb.MSELoss())
 >>> params = mb.init(network, seed=0)

@@ -53,6 +53,7 @@ class Network:
     def dense(cls, widths: Sequence[int], hidden: Activation, output: Activation, loss: Loss, *, bias: bool = True) -> Self:
         """The notes' network: widths n_0, n_1, .., n_L joined by Linear layers, `hidden` behind all but the last of them.
 
+        >>> from manualbp import HalfSquaredError, Sigmoid
         >>> Network.dense((3, 3, 3), Sigmoid(), Sigmoid(), HalfSquaredError()).depth
         2
         """

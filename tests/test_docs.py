@@ -16,9 +16,7 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.mark.parametrize("name", ["manualbp", "manualbp.networks", "manualbp.textbook.notes333", "oracle"])
 def test_examples_in_docstrings(name):
-    module = importlib.import_module(name)
-    names = {"__name__": "example"} | vars(importlib.import_module("manualbp")) if name != "oracle" else None
-    found = doctest.testmod(module, extraglobs=names or {})
+    found = doctest.testmod(importlib.import_module(name))
     assert found.attempted > 0
     assert found.failed == 0
 
