@@ -27,6 +27,10 @@ class Domain(ABC):
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Draw a target for a loss whose input has this shape and dtype; every element is drawn on its own."""
 
+    @abstractmethod
+    def elsewhere(self, target: Any, classes: int) -> Any:
+        """A target of the same shape, NumPy's or torch's, that a good prediction of `target` is far from."""
+
 
 @dataclass(frozen=True)
 class Interval(Domain):
@@ -80,6 +84,9 @@ class Interval(Domain):
             drawn = self.high - np.abs(drawn)
         return drawn.astype(dtype)
 
+    def elsewhere(self, target: Any, classes: int) -> Any:
+        return target * 0 + min(max(0.0, self.low), self.high)
+
 
 REALS = Interval()
 UNIT = Interval(0.0, 1.0)
@@ -112,3 +119,6 @@ class ClassIndices(Domain):
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         return rng.integers(0, shape[0], shape[1:])
+
+    def elsewhere(self, target: Any, classes: int) -> Any:
+        return (target + 1) % classes

@@ -1,18 +1,19 @@
-"""How far rounding alone can move each quantity: one measured number per array, its scale.
+"""How far rounding alone can move each element of each quantity: a measured scale, not a chosen tolerance.
 
 The twin runs in float64 with random relative noise of one ulp of the dtype under test, on every parameter and on what every
-layer hands on, forward and back; what may cancel inside an activation, as 1 - a does in a (1 - a), gets noise of
-the size of its terms. How far each array moves is the scale of its rounding errors. A gradient that
-is a small difference of large terms moves much and is allowed much; no layer needs a formula for it.
+layer hands on, forward and back; what may cancel inside an activation, as 1 - a does in a (1 - a), gets noise of the size of
+its terms. How far an element moves is the scale of its rounding errors. A gradient that is a small difference of large
+terms moves much and is allowed much; one that is not is held to its last digits. No layer needs a formula for it.
 
-The scale is *normwise*, one number for all elements of an array. The seam for a finer one is `scales`: whatever it
-returns per quantity only has to broadcast against the array.
+This is Monte Carlo arithmetic (Parker 1997) at the boundaries of layers. A finer one, after every operation, has its place
+here: whatever `scales` returns per quantity only has to broadcast against the array.
 """
 
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from manualbp import Quantity, Trace
@@ -44,33 +45,31 @@ def disturbed(name: str, dtype: np.dtype[Any], count: int = REPLICAS) -> Replica
     return Replicas(count, perturb)
 
 
-def movement(exact: Any, noisy: Any) -> float:
-    """The root mean square over the replicas of an array's largest movement; 0 where there is nothing to move."""
-    if exact is None or noisy is None:
-        return 0.0
-    with np.errstate(invalid="ignore"):
-        moved = np.abs(noisy - exact).reshape(len(noisy), -1)
-    largest = np.max(moved, axis=1, initial=0.0, where=np.isfinite(moved))
-    return float(np.sqrt(np.mean(largest * largest)))
+def movement(exact: Any, noisy: Any) -> NDArray[np.float64]:
+    """The root mean square over the replicas of how far each element moved; what is not finite did not move."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        squares = np.square(noisy - exact)
+    return np.sqrt(np.mean(np.where(np.isfinite(squares), squares, 0.0), axis=0))
 
 
-def scales(case: Case, reference: Trace) -> dict[Quantity, float]:
-    """The rounding scale of every quantity of the case, in the case's dtype.
+def floor(array: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    """The rounding of the result itself: a unit roundoff of each element, and never less than the smallest float; 0 for 0."""
+    size = np.abs(np.asarray(array, dtype=np.float64))
+    return np.where(
+        np.isfinite(size) & (size > 0), np.maximum(unit_roundoff(dtype) * size, np.finfo(dtype).smallest_subnormal), 0.0
+    )
 
-    No scale is below one unit roundoff of the array's largest element.
-    """
-    u = unit_roundoff(case.dtype)
+
+def scales(case: Case, reference: Trace) -> dict[Quantity, NDArray[np.float64]]:
+    """The rounding scale of every element of every quantity that the reference gives, in the case's dtype."""
     with np.errstate(all="ignore"):
         exact = (reference if case.dtype == np.float64 else torch_run(case, dtype=torch.float64)).quantities()
         noisy = torch_run(case, dtype=torch.float64, replicas=disturbed(case.name, case.dtype)).quantities()
-        return {
-            quantity: max(movement(exact[quantity], noisy[quantity]), u * largest(array))
-            for quantity, array in reference.quantities().items()
-            if array is not None
-        }
-
-
-def largest(array: Any) -> float:
-    """The largest finite magnitude: an infinity must not swell the scale that judges the other elements."""
-    magnitudes = np.abs(np.asarray(array, dtype=np.float64))
-    return float(np.max(magnitudes, initial=0.0, where=np.isfinite(magnitudes)))
+        found = {}
+        for quantity, array in reference.quantities().items():
+            if array is None:
+                continue
+            found[quantity] = floor(array, case.dtype)
+            if exact[quantity] is not None and noisy[quantity] is not None:
+                found[quantity] = np.maximum(found[quantity], movement(exact[quantity], noisy[quantity]))
+        return found

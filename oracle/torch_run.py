@@ -109,7 +109,21 @@ class _Twin:
         return nodes
 
     def loss(self, output: Tensor) -> Tensor:
-        return self.call(self.case.network.loss, {}, output, self.target)
+        loss = self.call(self.case.network.loss, {}, output, self.target)
+        return loss + self._loss_noise(output) if self.replicas else loss
+
+    def _loss_noise(self, output: Tensor) -> Tensor:
+        """What cancellation inside the loss may leave where the output nearly is the target, as in p - 1.
+
+        The terms that cancel there are as large as the loss and its gradient at a target elsewhere.
+        """
+        loss, constant = self.case.network.loss, output.detach().requires_grad_()
+        elsewhere = loss.target_domain.elsewhere(self.target, output.shape[2])
+        value = vmap(twin(loss))(constant, elsewhere)
+        (slope,) = torch.autograd.grad(value.sum(), constant)
+        slope = slope.abs() * (self.perturb(torch.ones_like(slope)) - 1)
+        size = value.detach().abs() * (self.perturb(torch.ones_like(value)) - 1)
+        return size + (slope * (output - constant.detach()).nan_to_num()).flatten(1).sum(1)
 
     def plain(self, tensor: Tensor | None) -> Any:
         """A parameter or its gradient, which have torch's layout on both sides."""

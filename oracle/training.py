@@ -16,10 +16,10 @@ from oracle.case import Case
 from oracle.check import TRAINING, module_names
 from oracle.data import DataSet, load
 from oracle.discrepancy import Row, compare
-from oracle.rounding import disturbed, largest, movement, unit_roundoff
+from oracle.rounding import disturbed, floor, movement
 from oracle.torch_run import State, torch_descent
 
-#: Noisy descents behind each scale. Fewer than for a single pass: their moves add up over the steps and vary less.
+#: Noisy descents behind each scale. Too few to know each element's own, so an array is judged by its largest.
 REPLICAS = 4
 
 
@@ -87,13 +87,14 @@ def train_and_compare(text: str, seed: int) -> tuple[list[Row], Curves]:
 
 
 def _compare(case: Case, data: DataSet, by_hand: list[State], by_torch: list[State]) -> Iterator[Row]:
-    network, modules, u = case.network, module_names(case.network), unit_roundoff(case.dtype)
+    network, modules = case.network, module_names(case.network)
     wide = case.dtype == np.float64
     exact = by_torch if wide else torch_descent(case, data.alpha, data.steps, dtype=torch.float64)
     noisy = torch_descent(case, data.alpha, data.steps, dtype=torch.float64, replicas=disturbed(case.name, case.dtype, REPLICAS))
     for step, states in enumerate(zip(by_hand, by_torch, exact, noisy, strict=True)):
         candidate, reference, clean, moved = (quantities(network, state) for state in states)
         scale = {
-            quantity: max(movement(clean[quantity], moved[quantity]), u * largest(array)) for quantity, array in reference.items()
+            quantity: max(movement(clean[quantity], moved[quantity]).max(), floor(array, case.dtype).max())
+            for quantity, array in reference.items()
         }
         yield from compare(f"{case.name}/step {step}", TRAINING, modules, case.dtype, candidate, reference, scale)

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
-#: An array agrees when no element is further from the reference than this many rounding scales (oracle.rounding).
-#: One normwise number per dtype, measured: over six full sweeps (seeds 0 to 5, 1,058,928 comparisons of correct networks) the
-#: largest ratio was 3.74 in float64 and 4.38 in float32. tests/test_tolerance.py measures again on another seed.
-TOLERANCE = {"float64": 16.0, "float32": 16.0}
+#: An element agrees when it is no further from the reference than this many of its rounding scales (oracle.rounding).
+#: One number per dtype, measured: over six full sweeps (seeds 0 to 5, 1,058,928 comparisons of correct networks) the largest
+#: ratio of any element was 13.3 in float64 and 11.6 in float32. tests/test_tolerance.py measures again on another seed.
+TOLERANCE = {"float64": 48.0, "float32": 48.0}
 
 
 class Verdict(StrEnum):
