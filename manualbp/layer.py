@@ -187,6 +187,17 @@ class Loss(Record, ABC):
         saved, count = residuals
         return self.gradient(saved, float(grad_output) / count)
 
+
+@dataclass(frozen=True)
+class ReducedLoss(Loss):
+    """A loss whose terms are averaged or added up, as the option says. Raises ValueError for another reduction."""
+
+    reduction: str = "mean"
+
     def __post_init__(self) -> None:
         if self.reduction not in ("mean", "sum"):
             raise ValueError(f"{type(self).__name__} takes reduction 'mean' or 'sum'; got {self.reduction!r}.")
+
+    @classmethod
+    def examples(cls) -> tuple[Self, ...]:
+        return cls(), cls(reduction="sum")

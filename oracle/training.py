@@ -38,10 +38,10 @@ class Curves:
     torch_loss: list[float]
 
     def summary(self) -> dict[str, Any]:
-        """All but the curves themselves."""
-        return {name: value for name, value in asdict(self).items() if not name.endswith("_loss")} | {
-            "final_loss": self.manual_loss[-1]
-        }
+        """All but the curves themselves, which only the pictures need."""
+        numbers = asdict(self)
+        del numbers["manual_loss"], numbers["torch_loss"]
+        return numbers | {"final_loss": self.manual_loss[-1]}
 
 
 def manual_descent(case: Case, alpha: float, steps: int) -> Iterator[State]:

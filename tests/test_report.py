@@ -61,7 +61,9 @@ def test_summary_holds_what_was_covered(good):
     assert summary["losses"] == ["BCELoss", "MSELoss", "NLLLoss"]
     assert summary["shapes"] == ["notes", "deep", "ones"]
     assert summary["dtypes"] == ["float32", "float64"]
-    assert summary["training"]["iris"]["float64"] | {"steps": 2, "score": 0.9} == summary["training"]["iris"]["float64"]
+    iris = summary["training"]["iris"]
+    assert (iris["steps"], iris["metric"], iris["score"], iris["max_loss_difference"]) == (2, "accuracy", 0.9, 1e-16)
+    assert iris["dtypes"]["float64"]["final_loss"] == 0.4
     assert summary["worst"]["margin"] == pytest.approx(good.table["margin"].max())
     assert {"torch", "numpy", "python"} <= set(summary["versions"])
 

@@ -1,17 +1,17 @@
 """Binary cross entropy: each output element is a probability of its own."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
 from manualbp import _special as special
 from manualbp.domains import UNIT, Domain, Interval
-from manualbp.layer import Array, Loss
+from manualbp.layer import Array, ReducedLoss
 
 
 @dataclass(frozen=True)
-class BCELoss(Loss):
+class BCELoss(ReducedLoss):
     """Binary cross entropy of probabilities: the notes' second cost.
 
     Shapes
@@ -34,14 +34,8 @@ class BCELoss(Loss):
     target_domain: ClassVar[Domain] = UNIT
     link: ClassVar[str] = "Sigmoid"
 
-    reduction: str = "mean"
-
     _LOG_FLOOR: ClassVar[float] = -100.0
     _VARIANCE_FLOOR: ClassVar[float] = float(np.float32(1e-12))
-
-    @classmethod
-    def examples(cls) -> tuple[Self, ...]:
-        return cls(), cls(reduction="sum")
 
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
         log_a = np.maximum(np.log(input), self._LOG_FLOOR)
@@ -57,7 +51,7 @@ class BCELoss(Loss):
 
 
 @dataclass(frozen=True)
-class BCEWithLogitsLoss(Loss):
+class BCEWithLogitsLoss(ReducedLoss):
     """Binary cross entropy of logits: the sigmoid is part of the loss, so nothing saturates.
 
     Shapes
@@ -74,12 +68,6 @@ class BCEWithLogitsLoss(Loss):
     formula: ClassVar[str] = "sum ((1 - y) z + log(1 + exp(-z))) / N"
     derivative_formula: ClassVar[str] = "(1 / (1 + exp(-z)) - y) / N"
     target_domain: ClassVar[Domain] = UNIT
-
-    reduction: str = "mean"
-
-    @classmethod
-    def examples(cls) -> tuple[Self, ...]:
-        return cls(), cls(reduction="sum")
 
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
         log_rest = np.log1p(np.exp(-np.abs(input)))

@@ -1,13 +1,13 @@
 """Losses for one class out of n: the target of a sample is the index of its class."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
 from manualbp.activations.softmax import shifted
 from manualbp.domains import ClassIndices, Domain
-from manualbp.layer import Array, Loss
+from manualbp.layer import Array, ReducedLoss
 
 
 def _target_elements(target: Array) -> tuple[Array, ...]:
@@ -16,7 +16,7 @@ def _target_elements(target: Array) -> tuple[Array, ...]:
 
 
 @dataclass(frozen=True)
-class NLLLoss(Loss):
+class NLLLoss(ReducedLoss):
     """The negative log-likelihood: minus the log-probability of the right class.
 
     Shapes
@@ -34,12 +34,6 @@ class NLLLoss(Loss):
     target_domain: ClassVar[Domain] = ClassIndices()
     link: ClassVar[str] = "LogSoftmax"
 
-    reduction: str = "mean"
-
-    @classmethod
-    def examples(cls) -> tuple[Self, ...]:
-        return cls(), cls(reduction="sum")
-
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
         right = _target_elements(target)
         return -input[right], (input, right)
@@ -52,7 +46,7 @@ class NLLLoss(Loss):
 
 
 @dataclass(frozen=True)
-class CrossEntropyLoss(Loss):
+class CrossEntropyLoss(ReducedLoss):
     """Cross entropy of logits: log-softmax and negative log-likelihood in one.
 
     Shapes
@@ -68,12 +62,6 @@ class CrossEntropyLoss(Loss):
     formula: ClassVar[str] = "sum (log(sum_k exp(z_k)) - z[y]) / m"
     derivative_formula: ClassVar[str] = "(softmax(z) - [i = y]) / m"
     target_domain: ClassVar[Domain] = ClassIndices()
-
-    reduction: str = "mean"
-
-    @classmethod
-    def examples(cls) -> tuple[Self, ...]:
-        return cls(), cls(reduction="sum")
 
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
         right = _target_elements(target)

@@ -1,9 +1,9 @@
 """Losses on the distance between output a and target y, element by element."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from manualbp.layer import Array, Loss
+from manualbp.layer import Array, Loss, ReducedLoss
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,7 @@ class HalfSquaredError(Loss):
 
     formula: ClassVar[str] = "sum (a - y)^2 / 2"
     derivative_formula: ClassVar[str] = "a - y"
-
-    @property
-    def reduction(self) -> str:  # type: ignore[override]  # fixed, where the other losses have a choice
-        return "sum"
+    reduction = "sum"
 
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
         difference = input - target
@@ -36,7 +33,7 @@ class HalfSquaredError(Loss):
 
 
 @dataclass(frozen=True)
-class MSELoss(Loss):
+class MSELoss(ReducedLoss):
     """The squared distance, averaged over all elements or summed.
 
     Shapes
@@ -51,12 +48,6 @@ class MSELoss(Loss):
 
     formula: ClassVar[str] = "sum (a - y)^2 / N"
     derivative_formula: ClassVar[str] = "2 (a - y) / N"
-
-    reduction: str = "mean"
-
-    @classmethod
-    def examples(cls) -> tuple[Self, ...]:
-        return cls(), cls(reduction="sum")
 
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
         difference = input - target

@@ -78,12 +78,20 @@ class Report:
         counts = self.table["verdict"].value_counts()
         return {verdict.value: int(counts.get(verdict.value, 0)) for verdict in Verdict}
 
+    def training(self, data: str) -> dict[str, Any]:
+        """One data set: the lowest score and the largest difference of the curves over the dtypes, then each of them."""
+        found = [curves for curves in self.curves if curves.data == data]
+        return {
+            "steps": found[0].steps,
+            "metric": found[0].metric,
+            "score": min(curves.score for curves in found),
+            "max_loss_difference": max(curves.max_loss_difference for curves in found),
+            "dtypes": {curves.dtype: curves.summary() for curves in found},
+        }
+
     def summary(self) -> dict[str, Any]:
         """The run in one dictionary, ready for JSON: numbers that are not finite are written as text."""
         specs = list(self.specs.values())
-        training: dict[str, Any] = {}
-        for curves in self.curves:
-            training.setdefault(curves.data, {})[curves.dtype] = curves.summary()
         found = {
             "ok": self.ok,
             "command": self.command,
@@ -101,7 +109,7 @@ class Report:
             "shapes": list(dict.fromkeys(str(spec.shape) for spec in specs)),
             "dtypes": sorted(self.table["dtype"].unique()),
             "worst": self.worst,
-            "training": training,
+            "training": {name: self.training(name) for name in dict.fromkeys(curves.data for curves in self.curves)},
         }
         document: dict[str, Any] = readable(found)
         return document
