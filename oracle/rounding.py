@@ -22,7 +22,7 @@ from oracle.inputs import generator
 from oracle.torch_run import Replicas, torch_run
 
 #: So many noisy runs stand behind each scale.
-REPLICAS = 8
+REPLICAS = 16
 
 
 def unit_roundoff(dtype: np.dtype[Any]) -> float:
@@ -48,8 +48,11 @@ def disturbed(name: str, dtype: np.dtype[Any], count: int = REPLICAS) -> Replica
 def movement(exact: Any, noisy: Any) -> NDArray[np.float64]:
     """The root mean square over the replicas of how far each element moved; what is not finite did not move."""
     with np.errstate(invalid="ignore", over="ignore"):
-        squares = np.square(noisy - exact)
-    return np.sqrt(np.mean(np.where(np.isfinite(squares), squares, 0.0), axis=0))
+        moved = np.abs(noisy - exact)
+    moved = np.where(np.isfinite(moved), moved, 0.0)
+    furthest = moved.max(axis=0)
+    share = moved / np.where(furthest > 0, furthest, 1.0)  # whose squares neither overflow nor underflow
+    return furthest * np.sqrt(np.mean(share * share, axis=0))
 
 
 def floor(array: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:

@@ -92,7 +92,8 @@ class _Twin:
         output = self.perturb(output)
         if isinstance(record, Activation):
             output = output + self._inner_noise(*inputs)
-            output = output.clamp(record.range.low, record.range.high)  # rounding never takes a sigmoid above 1
+            # Rounding never takes a sigmoid above 1; but where it takes it to 1, gradients still flow.
+            output = output + (output.clamp(record.range.low, record.range.high) - output).nan_to_num().detach()
         return output
 
     def _inner_noise(self, z: Tensor) -> Tensor:

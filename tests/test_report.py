@@ -44,7 +44,11 @@ def test_all_files_are_written_and_read_back(good, tmp_path):
     back = pd.read_parquet(tmp_path / "out" / "discrepancies.parquet")
     pd.testing.assert_frame_equal(back.astype(object), good.table.astype(object))
     csv = pd.read_csv(
-        tmp_path / "out" / "discrepancies.csv", dtype={"worst_index": str}, keep_default_na=False, na_values=["nan"], float_precision="round_trip"
+        tmp_path / "out" / "discrepancies.csv",
+        dtype={"worst_index": str},
+        keep_default_na=False,
+        na_values=["nan"],
+        float_precision="round_trip",
     )
     assert list(csv["symbol"]) == list(good.table["symbol"])
     np.testing.assert_array_equal(csv["reference"], good.table["reference"])

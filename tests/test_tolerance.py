@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from manualbp import CrossEntropyLoss, Network
+from manualbp import BCELoss, CrossEntropyLoss, Network, Sigmoid
 from oracle.case import SHAPES, Case, Spec
 from oracle.check import discrepancies, rows, table
 from oracle.inputs import build
@@ -85,6 +85,18 @@ def test_an_infinity_does_not_swell_the_scale():
     exact = np.array([1.0, np.inf, 2.0])
     noisy = np.array([[1.1, np.inf, 2.0], [0.9, np.inf, np.nan]])
     assert movement(exact, noisy) == pytest.approx([0.1, 0.0, 0.0])
+
+
+def test_a_move_too_small_to_square_is_a_move():
+    exact = np.array([1e-200, 1e200])
+    assert movement(exact, np.stack([exact * (1 + 1e-9), exact * (1 - 1e-9)])) == pytest.approx(1e-9 * exact, rel=1e-6)
+
+
+def test_a_sigmoid_that_may_round_to_1_in_front_of_bceloss_is_allowed_to():
+    """1 - a is 3 or 4 hundred-millionths, or 0 in float32: then torch's gradient is 0, and ours is not."""
+    network = Network((Sigmoid(),), BCELoss())
+    case = Case("saturated", network, ({},), np.array([[17.1, 17.2, 0.5]], "f4"), np.array([[0.3, 0.9, 0.2]], "f4"))
+    assert set(discrepancies(case)["verdict"]) == {"agree"}
 
 
 def test_the_floor_is_the_rounding_of_the_result_itself():
