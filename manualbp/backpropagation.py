@@ -132,16 +132,19 @@ def backpropagate(network: Network, params: Sequence[Params], x: Array, target: 
     return Trace(network, loss, tuple(values), tuple(gradients[::-1]), tuple(parameter_gradients[::-1]))
 
 
+def _forms(arrays: Sequence[Params]) -> list[dict[str, tuple[Any, ...]]]:
+    return [{name: (*array.shape, array.dtype.name) for name, array in own.items()} for own in arrays]
+
+
 def descend(params: Sequence[Params], gradients: Sequence[Params], alpha: float) -> tuple[dict[str, Array], ...]:
     """One step of gradient descent: w <- w - alpha dC/dw for every parameter, as new arrays.
 
-    `gradients` is a trace's `parameter_gradients`; alpha is the learning rate. Raises ValueError where a gradient is missing.
+    `gradients` is a trace's `parameter_gradients`; alpha is the learning rate. Raises ValueError unless there is one gradient
+    for each parameter, of its shape and dtype.
     """
-    if [set(own) for own in params] != [set(own) for own in gradients]:
-        raise ValueError(
-            f"descend takes one gradient for each parameter: {[sorted(own) for own in params]}; "
-            f"got {[sorted(own) for own in gradients]}."
-        )
+    wanted, got = _forms(params), _forms(gradients)
+    if wanted != got:
+        raise ValueError(f"descend takes one gradient for each parameter, of its shape and dtype: {wanted}; got {got}.")
     alpha = float(alpha)  # a NumPy float64 would widen float32 parameters
     return tuple(
         {name: value - alpha * grads[name] for name, value in own.items()} for own, grads in zip(params, gradients, strict=True)

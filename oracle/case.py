@@ -99,9 +99,21 @@ def parse_record(text: str, base: type[R]) -> R:
     if name not in known:
         raise unknown(kind, name, list(known))
     try:
-        return known[name](*positional, **options)
-    except (TypeError, ValueError) as error:
+        record = known[name](*positional, **options)
+        for option, value in record.options().items():
+            _check_option(option, value, getattr(known[name], option, value))
+    except (TypeError, ValueError, OverflowError) as error:
         raise SpecError(f"cannot make {kind} {text!r}: {error}") from error
+    return record
+
+
+def _check_option(name: str, value: Any, default: Any) -> None:
+    """An option is of its default's kind: a finite number where that is a number, a text where it is one."""
+    if isinstance(default, float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(float(value)):
+            raise TypeError(f"{name} takes a finite number, such as {default}; got {value!r}.")
+    elif not isinstance(value, type(default)):
+        raise TypeError(f"{name} takes a {type(default).__name__}, such as {default!r}; got {value!r}.")
 
 
 @dataclass(frozen=True)

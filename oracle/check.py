@@ -1,6 +1,6 @@
 """From a case to its table: the three runs, their comparison, one tidy row for each quantity and comparison."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from manualbp import Network, Trace
@@ -9,6 +9,7 @@ from oracle.discrepancy import Row, compare
 from oracle.manual_run import layerwise_run, manual_run
 from oracle.rounding import scales
 from oracle.torch_run import torch_run
+from oracle.verdict import TOLERANCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,16 +22,28 @@ def module_names(network: Network) -> tuple[str, ...]:
     return (*map(str, network.layers), str(network.loss))
 
 
+def check(case: Case) -> None:
+    """Raise, before any work, unless the case's numbers fit its network and have a dtype with a tolerance.
+
+    Raises TypeError for the wrong kind of number, ValueError for a wrong count, shape or value.
+    """
+    case.network.check(case.params, case.x, case.target)
+    if str(case.dtype) not in TOLERANCE:
+        raise TypeError(f"the oracle compares {' and '.join(TOLERANCE)}; got {case.dtype}. Convert x, params and target.")
+
+
 def rows(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None = None) -> list[Row]:
     """Compare a case with autograd, end to end and layerwise.
 
-    `candidate` and `layerwise` stand in for manualbp's own two runs, for a gradient that comes from elsewhere.
+    `candidate` and `layerwise` stand in for manualbp's own two runs, for a gradient that comes from elsewhere. Raises
+    TypeError or ValueError when the case does not fit its network.
     """
+    check(case)
     reference = torch_run(case)
     scale = scales(case, reference)
     runs = {
-        END_TO_END: candidate or _attempt(case, lambda: manual_run(case)),
-        LAYERWISE: layerwise or _attempt(case, lambda: layerwise_run(case, reference)),
+        END_TO_END: candidate or manual_run(case),
+        LAYERWISE: layerwise or layerwise_run(case, reference),
     }
     names, wanted = module_names(case.network), reference.quantities()
     return [
@@ -47,17 +60,6 @@ def rows(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None 
             trace.failure or reference.failure,
         )
     ]
-
-
-def _attempt(case: Case, run: Callable[[], Trace]) -> Trace:
-    """The run's trace; where it raises, an empty one that says why, so that the case fails and the sweep goes on."""
-    try:
-        return run()
-    except Exception as error:
-        count = len(case.network.layers)
-        nothing = (None,) * (count + 1)
-        message = str(error).partition("\n")[0]
-        return Trace(case.network, None, nothing, nothing, ({},) * count, f"candidate raised {type(error).__name__}: {message}")
 
 
 def table(found: Iterable[Row]) -> "pd.DataFrame":

@@ -25,7 +25,14 @@ errors = Console(stderr=True)
 AGREE, FAILS, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_OUT = Path("reports/latest")
 
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the report.")]
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("takes the name of a folder; got an empty text.")
+    return Path(text)
+
+
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", parser=_folder, help="Folder for the report.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same table, byte for byte.")]
 
@@ -118,8 +125,7 @@ def run(
             jobs=processes(texts, jobs),
         )
         if folder:
-            with errors.status("writing the report"):
-                report.write(folder)
+            _write(report, folder)
     except KeyboardInterrupt:
         errors.print("interrupted; no report was written", style="yellow")
         raise typer.Exit(INTERRUPTED) from None
@@ -161,7 +167,7 @@ def _texts(
             raise SpecError("--case names the whole case; leave the other options away.")
         for text in case:
             parse_data(text) if is_data(text) else Spec.parse(text)
-        return case
+        return list(dict.fromkeys(case))
     texts = []
     if data or not narrowed:
         texts += data_names(data, [parse_dtype(name) for name in dtype or ()])
@@ -169,7 +175,17 @@ def _texts(
             parse_data(text)
     if narrowed or not data:
         texts += map(str, specs(activation or (), loss or (), shape or (), dtype or ()))
-    return texts
+    return list(dict.fromkeys(texts))
+
+
+def _write(report: Any, folder: Path) -> None:
+    from oracle.report.files import OutputError
+
+    with errors.status("writing the report"):
+        try:
+            report.write(folder)
+        except OutputError as error:
+            _stop(error)
 
 
 def _check(folder: Path) -> None:
@@ -197,8 +213,10 @@ def explain(
     """Go through one network step by step: formula, by hand, autograd, discrepancy."""
     from oracle.case import Spec, SpecError
 
+    if not (0 < alpha < float("inf")):
+        _stop(f"--alpha takes a learning rate above 0; got {alpha}.")
     try:
-        spec = Spec.parse(case) if case else None
+        spec = Spec.parse(case) if case is not None else None
     except SpecError as error:
         _stop(error)
     if out:
@@ -225,6 +243,11 @@ def explain(
     raise typer.Exit(AGREE if all_agree(step.row.verdict for step in explanation.steps) else FAILS)
 
 
+def _plain(array: Any) -> Any:
+    """An array or scalar as lists and numbers; None where a side does not give it."""
+    return array.tolist() if hasattr(array, "tolist") else array
+
+
 def _explained(explanation: Any) -> dict[str, Any]:
     from oracle.report.model import readable
 
@@ -236,8 +259,8 @@ def _explained(explanation: Any) -> dict[str, Any]:
                     "part": step.part,
                     "symbol": step.symbol,
                     "formula": step.formula,
-                    "by_hand": step.by_hand.tolist(),
-                    "autograd": step.autograd.tolist(),
+                    "by_hand": _plain(step.by_hand),
+                    "autograd": _plain(step.autograd),
                     "max_abs": step.row.max_abs,
                     "verdict": step.row.verdict,
                 }

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from manualbp import Quantity
 from oracle.verdict import TOLERANCE, Verdict
 
+#: What a note says of elements that agree without being numbers.
+NOT_FINITE = "NaN or infinity on both sides"
+
 
 class Row(NamedTuple):
     """One comparison of one array; the columns of the table."""
@@ -94,7 +97,9 @@ def measure(candidate: Any, reference: Any, scale: Any, dtype: str) -> Discrepan
             note=f"{np.count_nonzero(apart)} of {apart.size} elements are not finite on one side only, or differ in sign",
         )
     zero = wanted.dtype.type(0)
-    note = f"{np.count_nonzero(~finite)} of {finite.size} elements are the same NaN or infinity on both sides"
+    note = f"{np.count_nonzero(~finite)} of {finite.size} elements are the same {NOT_FINITE}"
+    if not finite.any():
+        return Discrepancy(verdict=Verdict.AGREE, note=note)
     return _measure_finite(np.where(finite, found, zero), np.where(finite, wanted, zero), allowed, note)
 
 
@@ -160,7 +165,8 @@ def compare(
         result = measure(candidate.get(quantity), wanted, scale.get(quantity, 0.0), tested)
         if failure and (wanted is None or candidate.get(quantity) is None):
             result = result._replace(note=failure)
-        shown = np.asarray(candidate.get(quantity) if wanted is None else wanted)
+        shown = candidate.get(quantity) if wanted is None else wanted
+        shown = np.empty(0, dtype) if shown is None else np.asarray(shown)
         shape = "x".join(map(str, shown.shape)) or "scalar"
         yield Row(
             case,

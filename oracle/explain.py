@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from manualbp import Activation, HalfSquaredError, Linear, Network, Quantity, Sigmoid, descend
 from manualbp.backpropagation import gradient_symbol, node_symbols
@@ -26,8 +25,8 @@ class Step:
     part: str
     symbol: str
     formula: str
-    by_hand: NDArray[Any]
-    autograd: NDArray[Any]
+    by_hand: Any
+    autograd: Any
     row: Row
 
 
@@ -38,8 +37,8 @@ class Explanation:
     case: Case
     steps: list[Step]
     alpha: float
-    loss_before: float
-    loss_after: float
+    loss_before: Any
+    loss_after: Any
 
 
 def notes_case() -> Case:
@@ -55,13 +54,25 @@ def explain(case: Case, alpha: float = 0.5) -> Explanation:
     case = replace(case, grad_loss=1.0)  # so that the loss's formula gives the numbers beside it
     hand, torch = manual_run(case), torch_run(case)
     network, found, wanted = case.network, hand.quantities(), torch.quantities()
-    rows = compare(case.name, END_TO_END, module_names(network), case.dtype, found, wanted, scales(case, torch), torch.failure)
+    rows = compare(
+        case.name,
+        END_TO_END,
+        module_names(network),
+        case.dtype,
+        found,
+        wanted,
+        scales(case, torch),
+        hand.failure or torch.failure,
+    )
     steps = [
-        Step(_part(quantity), quantity.symbol, formula(network, quantity), found[quantity], wanted[quantity], row)
-        for quantity, row in zip(wanted, rows, strict=True)
+        Step(_part(quantity), quantity.symbol, formula(network, quantity), found.get(quantity), wanted.get(quantity), row)
+        for quantity, row in zip({**wanted, **found}, rows, strict=True)
     ]
-    after = replace(case, params=descend(case.params, hand.parameter_gradients, alpha))
-    return Explanation(case, steps, alpha, float(hand.loss), float(manual_run(after).loss))
+    try:
+        after = manual_run(replace(case, params=descend(case.params, hand.parameter_gradients, alpha))).loss
+    except ValueError:  # a gradient is missing; the steps show which
+        after = None
+    return Explanation(case, steps, alpha, hand.loss, after)
 
 
 def _part(quantity: Quantity) -> str:
@@ -83,7 +94,7 @@ def formula(network: Network, quantity: Quantity) -> str:
             f"dC/dW[{l}]": f"{upstream} {before}^T",
             f"dC/db[{l}]": f"{upstream}, summed over the batch",
             gradient_symbol(before): f"W[{l}]^T {upstream}",
-        }[quantity.symbol]
+        }.get(quantity.symbol, "no such quantity in the reference")
     assert isinstance(layer, Activation)
     if not quantity.is_gradient:
         return f"g({before}),   g(z) = {layer.formula}"

@@ -31,8 +31,9 @@ def unit_roundoff(dtype: np.dtype[Any]) -> float:
 
 
 def disturbed(name: str, dtype: np.dtype[Any], count: int = REPLICAS) -> Replicas:
-    """So many copies in which every element is moved by one ulp of 1, up or down by a coin of its own.
+    """So many copies in which every element is moved by one ulp of 1, up or down by a coin.
 
+    In every other copy the samples of a batch share their coins: equal samples round equally, and their errors add up.
     The coins depend on `name` alone.
     """
     rng = torch.Generator().manual_seed(int(generator(0, name).integers(2**31)))
@@ -40,6 +41,7 @@ def disturbed(name: str, dtype: np.dtype[Any], count: int = REPLICAS) -> Replica
 
     def perturb(tensor: Tensor) -> Tensor:
         coins = torch.randint(0, 2, tensor.shape, dtype=torch.int8, generator=rng)  # the fastest coins torch has
+        coins[::2] = coins[::2, :1] if tensor.ndim > 1 else coins[::2]
         return tensor * coins.to(tensor.dtype).mul_(2 * ulp).add_(1 - ulp)
 
     return Replicas(count, perturb)

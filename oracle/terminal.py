@@ -22,7 +22,7 @@ def _verdict(verdict: str) -> Text:
 
 
 def _number(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.3g}"
+    return "" if value is None or np.isnan(value) else f"{value:.3g}"
 
 
 def _table(title: str, left: tuple[str, ...], right: tuple[str, ...] = ()) -> Table:
@@ -43,30 +43,33 @@ def show_report(console: Console, report: "Report") -> None:
         table = _table("\nReal data, by hand against torch.optim.SGD", ("data", "dtype"), ("steps", "loss differs by", "result"))
         for curve in report.curves:
             table.add_row(
-                curve.data, curve.dtype, str(curve.steps), _number(curve.max_loss_difference), f"{curve.metric} {curve.score:.4f}"
+                curve.data, curve.dtype, str(curve.steps), _number(curve.max_loss_difference), f"{curve.metric} {curve.score:.3g}"
             )
         console.print(table)
-    failing = report.failing
-    if len(failing):
-        table = _table("\nWhat fails", ("case", "layer", "quantity", "comparison", "verdict"), ("by hand", "autograd"))
-        table.add_column("note", overflow="fold")
-        for row in failing.head(SHOWN).to_dict("records"):
-            table.add_row(
-                row["case"], f"{row['layer']} {row['module']}", row["symbol"], row["comparison"], _verdict(row["verdict"]),
-                _number(row["candidate"]), _number(row["reference"]), row["note"] or f"at {row['worst_index']}",
-            )  # fmt: skip
-        console.print(table)
-        if len(failing) > SHOWN:
-            console.print(f"and {len(failing) - SHOWN:,} rows more", style="dim")
+    failing = report.shown_first
+    if failing.empty:
+        return
+    console.print("\nWhat fails", style="bold")
+    for row in failing.head(SHOWN).to_dict("records"):
+        console.print(f"  {row['case']}", soft_wrap=True, highlight=False)
+        where = f"    layer {row['layer']} {row['module']}, {row['comparison']}: {row['symbol']} "
+        console.print(Text.assemble(where, _verdict(row["verdict"])), soft_wrap=True)
+        seen = f"by hand {_number(row['candidate'])}, autograd {_number(row['reference'])} at {row['worst_index']}"
+        details = [seen] * bool(row["worst_index"]) + [row["note"]] * bool(row["note"])
+        console.print(f"      {'; '.join(details)}", style="dim", soft_wrap=True, highlight=False)
+    if len(failing) > SHOWN:
+        console.print(f"  and {len(failing) - SHOWN:,} rows more", style="dim")
+    again = report.repeat(failing.iloc[0]["case"])
+    if again:
         console.print("\nTo repeat the first:", style="bold")
-        console.print(f"  {report.repeat(failing.iloc[0]['case'])}", soft_wrap=True, highlight=False)
+        console.print(f"  {again}", soft_wrap=True, highlight=False)
 
 
 def show_cases(console: Console, report: "Report") -> None:
     """Every row of every case, end to end and layerwise."""
     for (case, comparison), part in report.table.groupby(["case", "comparison"], observed=True, sort=False):
         if "/step " in str(case):
-            continue
+            continue  # two hundred tables; the report has them
         table = _table(f"\n{case}, {comparison}", ("layer", "quantity", "shape"), ("discrepancy", "ulps", "allowed"))
         table.add_column("verdict")
         for row in part.to_dict("records"):
@@ -75,20 +78,26 @@ def show_cases(console: Console, report: "Report") -> None:
                 _number(row["max_ulp"]), _number(row["allowed"]), _verdict(row["verdict"]),
             )  # fmt: skip
         console.print(table)
+        for note in dict.fromkeys(part["note"]):
+            if note:
+                symbols = ", ".join(part.loc[part["note"] == note, "symbol"])
+                console.print(f"  {note}: {symbols}", style="yellow", highlight=False)
 
 
-def _array(values: Any) -> str:
+def _array(values: Any, width: int = 75) -> str:
+    if values is None:
+        return "not given"
     return np.array2string(
-        np.asarray(values), precision=4, suppress_small=False, threshold=60, edgeitems=3, floatmode="maxprec_equal"
+        np.asarray(values), precision=4, threshold=60, edgeitems=3, floatmode="maxprec_equal", max_line_width=max(width, 20)
     )
 
 
 def _side_by_side(step: "Step", width: int) -> Table:
     """Both sides and their discrepancy in one row; below each other where the terminal is too narrow for that."""
-    hand, torch = (Text(_array(side), no_wrap=True) for side in (step.by_hand, step.autograd))
+    hand, torch = (Text(_array(side, width - 16), no_wrap=True) for side in (step.by_hand, step.autograd))
     mark = Text.assemble(_number(step.row.max_abs), " ", _verdict(step.row.verdict))
     cells = [("by hand", hand), ("autograd", torch), ("discrepancy", mark)]
-    fits = sum(max(map(len, cell.plain.split("\n"))) + 3 for _, cell in cells) < width
+    fits = sum(max(map(len, [name, *cell.plain.split("\n")])) + 3 for name, cell in cells) < width
     grid = Table.grid(padding=(0, 3), pad_edge=False)
     if fits:
         grid.add_row(*(Text(name, style="dim") for name, _ in cells))
@@ -102,11 +111,11 @@ def _side_by_side(step: "Step", width: int) -> Table:
 def show_explanation(console: Console, explanation: "Explanation", nodes: list[tuple[str, str, float]]) -> None:
     """Each step: its formula, then both sides and how far they are apart."""
     case = explanation.case
-    console.print(Text(f"{case.name}: {case.network.depth} layers, batch {case.x.shape[-1]}, {case.dtype}", style="bold"))
+    console.print(Text(f"{case.name}: L = {case.network.depth}, batch {case.x.shape[-1]}, {case.dtype}", style="bold"))
     console.print("One column per sample. By hand is manualbp, autograd is torch.\n", style="dim")
     for name, values in _given(case):
         grid = Table.grid(padding=(0, 2))
-        grid.add_row(Text(name, style="cyan"), _array(values))
+        grid.add_row(Text(name, style="cyan"), _array(values, console.width - 8))
         console.print(grid)
     part = ""
     for step in explanation.steps:
@@ -120,14 +129,14 @@ def show_explanation(console: Console, explanation: "Explanation", nodes: list[t
         for name, formula, value in nodes:
             console.print(Text.assemble((name, "bold cyan"), " = ", formula, " = ", (f"{value:.5f}", "bold")), soft_wrap=True)
     console.rule("Update", align="left", style="dim")
-    console.print(
-        f"w <- w - alpha dC/dw,  b <- b - alpha dC/db  with alpha = {explanation.alpha:g}: "
-        f"C falls from {explanation.loss_before:.6g} to {explanation.loss_after:.6g}"
-        if explanation.loss_after < explanation.loss_before
-        else f"with alpha = {explanation.alpha:g} the step is too long: C goes from {explanation.loss_before:.6g} "
-        f"to {explanation.loss_after:.6g}",
-        highlight=False,
-    )
+    before, after = explanation.loss_before, explanation.loss_after
+    console.print(f"w <- w - alpha dC/dw,  b <- b - alpha dC/db  with alpha = {explanation.alpha:g}", highlight=False)
+    if before is None or after is None:
+        console.print("not every gradient is given: there is no update", style="red")
+    elif after < before:
+        console.print(f"C falls from {before:.6g} to {after:.6g}", highlight=False)
+    else:
+        console.print(f"C goes from {before:.6g} to {after:.6g}: the step is too long, or the gradient wrong", highlight=False)
 
 
 def _given(case: Any) -> list[tuple[str, Any]]:

@@ -70,7 +70,8 @@ class _Twin:
         return [value for own in self.params for value in own.values()]
 
     def _spread(self, array: NDArray[Any]) -> Tensor:
-        tensor = torch.from_numpy(np.array(array, order="C"))
+        native = array.astype(np.int64) if array.dtype.kind in "iu" else np.array(array, order="C")  # torch's only class indices
+        tensor = torch.from_numpy(np.ascontiguousarray(native))
         if self.dtype and tensor.is_floating_point():
             tensor = tensor.to(self.dtype)
         return tensor.expand(self.replicas.count, *tensor.shape).clone() if self.replicas else tensor
@@ -165,11 +166,12 @@ def torch_run(case: Case, *, dtype: torch.dtype | None = None, replicas: Replica
 
 @dataclass(frozen=True)
 class State:
-    """One evaluation on the way down: the parameters, and the loss and gradients there."""
+    """One evaluation on the way down: the parameters, and the loss and gradients there; or why there is none."""
 
     loss: Any
     parameters: tuple[dict[str, Any], ...]
     gradients: tuple[dict[str, Any], ...]
+    failure: str = ""
 
 
 def torch_descent(

@@ -5,17 +5,18 @@ measured like everything else: the twin's descent is run again with noise (oracl
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from manualbp import Network, Quantity, backpropagate, descend
+from manualbp import Network, Quantity, descend
 from oracle.case import Case
 from oracle.check import TRAINING, module_names
 from oracle.data import DataSet, load
 from oracle.discrepancy import Row, compare
+from oracle.manual_run import manual_run
 from oracle.rounding import disturbed, floor, movement
 from oracle.torch_run import State, torch_descent
 
@@ -45,13 +46,23 @@ class Curves:
 
 
 def manual_descent(case: Case, alpha: float, steps: int) -> Iterator[State]:
-    """Gradient descent by `backpropagate` and `descend`: the same states as `torch_descent`."""
-    params = case.params
-    for step in range(steps + 1):
-        trace = backpropagate(case.network, params, case.x, case.target)
-        yield State(trace.loss, params, trace.parameter_gradients)
-        if step < steps:
+    """Gradient descent by `backpropagate` and `descend`: the same states as `torch_descent`.
+
+    Behind a pass that raises, or a gradient that does not fit its parameter, the states are empty and say why.
+    """
+    params, failure = case.params, ""
+    none: tuple[dict[str, Any], ...] = ({},) * len(case.params)
+    for _ in range(steps + 1):
+        if failure:
+            yield State(None, none, none, failure)
+            continue
+        trace = manual_run(replace(case, params=params))
+        failure = trace.failure
+        yield State(trace.loss, params, trace.parameter_gradients, failure)
+        try:
             params = descend(params, trace.parameter_gradients, alpha)
+        except (ValueError, TypeError) as error:
+            failure = failure or f"candidate's update: {error}"
 
 
 def quantities(network: Network, state: State) -> dict[Quantity, Any]:
@@ -71,15 +82,15 @@ def train_and_compare(text: str, seed: int) -> tuple[list[Row], Curves]:
     by_hand = list(manual_descent(case, data.alpha, data.steps))
     by_torch = list(torch_descent(case, data.alpha, data.steps))
     rows = list(_compare(case, data, by_hand, by_torch))
-    losses = np.array([[float(state.loss) for state in states] for states in (by_hand, by_torch)])
-    output = backpropagate(case.network, by_hand[-1].parameters, case.x, case.target).values[-1]
+    losses = np.array([[state.loss for state in states] for states in (by_hand, by_torch)], dtype=np.float64)
+    output = manual_run(replace(case, params=by_hand[-1].parameters)).values[-1]
     return rows, Curves(
         case=text,
         data=data.name,
         dtype=str(case.dtype),
         steps=data.steps,
         metric=data.metric,
-        score=data.score(output, case.target),
+        score=np.nan if output is None else data.score(output, case.target),
         max_loss_difference=float(np.abs(losses[0] - losses[1]).max()),
         manual_loss=losses[0].tolist(),
         torch_loss=losses[1].tolist(),
@@ -97,4 +108,6 @@ def _compare(case: Case, data: DataSet, by_hand: list[State], by_torch: list[Sta
             quantity: max(movement(clean[quantity], moved[quantity]).max(), floor(array, case.dtype).max())
             for quantity, array in reference.items()
         }
-        yield from compare(f"{case.name}/step {step}", TRAINING, modules, case.dtype, candidate, reference, scale)
+        yield from compare(
+            f"{case.name}/step {step}", TRAINING, modules, case.dtype, candidate, reference, scale, states[0].failure
+        )

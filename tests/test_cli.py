@@ -83,6 +83,12 @@ def test_a_failing_run_exits_with_1_and_names_the_command_that_repeats_it(monkey
         (["run", "--case", ONE, "--dtype", "float32"], "--case names the whole case"),
         (["run", "--activation", "Tanh", "--loss", "BCELoss", "--seed", "-1"], "--seed"),
         (["run", "--out", "/dev/null/reports"], "takes a folder that can be written"),
+        (["run", "--out", ""], "takes the name of a folder"),
+        (["run", "--activation", "LeakyReLU(negative_slope='a')"], "takes a finite number, such as 0.01; got 'a'"),
+        (["run", "--activation", "LeakyReLU(negative_slope=1e400)"], "takes a finite number"),
+        (["run", "--activation", "Softplus(beta=0)"], "a beta other than 0"),
+        (["run", "--case", ""], "5 parts"),
+        (["explain", "--alpha", "-1"], "a learning rate above 0"),
         (["explain", "--case", "notes/float64/Tanh/Tanh/BCELoss"], "takes inputs in [0, 1]"),
         (["explain", "--out", "/dev/null/x"], "takes a folder that can be written"),
         (["flee"], "No such command"),
@@ -157,3 +163,47 @@ def test_help_and_version():
     assert subprocess.run([sys.executable, "-m", "oracle", "--version"], capture_output=True, text=True).stdout.startswith(
         "oracle "
     )
+
+
+def test_a_repeated_name_is_compared_once():
+    once = json.loads(call("run", "--case", ONE, "--json").stdout)
+    twice = json.loads(call("run", "--case", ONE, "--case", ONE, "--json").stdout)
+    assert (once["cases"], once["rows"]) == (twice["cases"], twice["rows"]) == (1, 28)
+
+
+@pytest.mark.parametrize("trouble", ["disk full", "folder in the way"])
+def test_a_report_that_cannot_be_written_leaves_nothing_behind(trouble, tmp_path, monkeypatch):
+    import pandas as pd
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    if trouble == "disk full":
+        monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    else:
+        (tmp_path / "report.html").mkdir()
+    found = call("run", "--case", ONE, "--out", tmp_path)
+    assert found.exit_code == 2
+    assert "--out takes a folder" in found.stderr
+    assert [path.name for path in tmp_path.iterdir()] == (["report.html"] if trouble != "disk full" else [])
+
+
+def test_explain_goes_on_where_a_gradient_is_missing(monkeypatch):
+    from manualbp import Linear
+
+    right = Linear.backward
+    monkeypatch.setattr(
+        Linear, "backward", lambda self, p, r, g: (right(self, p, r, g)[0], {"weight": right(self, p, r, g)[1]["weight"]})
+    )
+    found = call("explain")
+    assert found.exit_code == 1
+    assert "not given" in found.stdout
+    assert "missing" in found.stdout
+    assert "there is no update" in found.stdout
+    assert json.loads(call("explain", "--json").stdout)["loss_after"] is None
+
+
+def test_explain_drops_no_number_in_a_narrow_terminal(monkeypatch):
+    for columns in ("40", "60", "80"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert "…" not in call("explain", "--case", "4-3x15/float64/Tanh/Softmax/MSELoss").stdout

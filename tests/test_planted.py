@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manualbp import HalfSquaredError, Identity, Tanh, backpropagate
+from manualbp import CrossEntropyLoss, HalfSquaredError, Identity, Tanh, backpropagate
 from oracle.check import END_TO_END, LAYERWISE, discrepancies
 from oracle.manual_run import layerwise_run, manual_run
+from oracle.report import Report
+from oracle.report.page import answer
 from oracle.torch_run import torch_run
 from support import ACTIVATIONS, LOSSES, draw, link, planted, scale_element, with_layer
 
@@ -130,14 +132,68 @@ def test_a_gradient_of_another_form_fails(wrong):
     assert table[table["verdict"] != "agree"][["symbol", "verdict"]].to_numpy().tolist() == [["dC/dW[1]", "missing"]]
 
 
-def test_a_candidate_that_raises_is_a_failing_case_and_not_a_crash():
-    def spoil(result):
-        raise ZeroDivisionError("the bug")
+def raises(result):
+    raise ZeroDivisionError("the bug")
 
-    wrong = with_layer(SMALL, 2, planted(SMALL.network.layers[2], spoil))
+
+def test_a_candidate_that_raises_is_a_failing_case_and_not_a_crash():
+    wrong = with_layer(SMALL, 2, planted(SMALL.network.layers[2], raises))
     table = discrepancies(wrong)
-    assert set(table["verdict"]) == {"missing"}
-    assert set(table["note"]) == {"candidate raised ZeroDivisionError: the bug"}
+    end_to_end = table[table["comparison"] == END_TO_END]
+    assert set(end_to_end["verdict"]) == {"missing"}
+    assert set(end_to_end["note"]) == {"candidate raised ZeroDivisionError: the bug"}
+    assert failing(table, LAYERWISE) == ({"dC/dW[2]", "dC/db[2]", "dC/da[1]"}, {2}), "the layer that raises, and no other"
+
+
+class InPlace(Tanh):
+    """Overwrites the upstream gradient: the number it returns is right, the one it was given is gone."""
+
+    def backward(self, params, residuals, grad_output):
+        grad_output *= self.derivative(*residuals)
+        return grad_output, {}
+
+
+def test_a_layer_that_works_in_place_is_found_and_the_reference_stays_whole():
+    wrong = with_layer(SMALL, 1, InPlace())
+    table = discrepancies(wrong)
+    assert failing(table, LAYERWISE) == ({"delta[1]"}, {1})
+    assert failing(table, END_TO_END)[0] == {"dC/da[1]"}, "what was recorded there has been overwritten"
+    assert table["note"].str.contains("read-only").any()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"x": np.ones((5, 6))}, ValueError, r"takes \(4, m\) inputs"),
+        ({"x": np.ones((4, 6), int)}, TypeError, "floating-point"),
+        ({"x": np.ones((4, 0)), "target": np.ones((3, 0))}, ValueError, "at least one sample"),
+        ({"target": np.ones((1, 6))}, ValueError, "target of the output's shape"),
+    ],
+)
+def test_a_case_that_does_not_fit_is_refused_before_any_run(change, error, message):
+    with pytest.raises(error, match=message):
+        discrepancies(replace(SMALL, **change))
+
+
+def test_half_precision_is_refused_by_name_for_now():
+    half = draw([Tanh()], HalfSquaredError(), (3, 2), 4, "float16")
+    with pytest.raises(TypeError, match="compares float64 and float32; got float16"):
+        discrepancies(half)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int32", "uint64"])
+def test_labels_of_any_integer_type_are_compared(dtype):
+    case = draw([Identity()], CrossEntropyLoss(), (4, 3), 6)
+    assert set(discrepancies(replace(case, target=case.target.astype(dtype)))["verdict"]) == {"agree"}
+
+
+def test_nothing_finite_is_shown_as_nothing_compared():
+    case = draw([Tanh(), Identity()], HalfSquaredError(), (4, 5, 3), 6)
+    case.x[:] = np.nan
+    table = discrepancies(case)
+    assert table["note"].str.endswith("NaN or infinity on both sides").all()
+    assert table["max_abs"].isna().all()
+    assert "28 of them hold NaN or infinity" in answer(Report(table))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -43,15 +43,9 @@ def test_all_files_are_written_and_read_back(good, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
     back = pd.read_parquet(tmp_path / "out" / "discrepancies.parquet")
     pd.testing.assert_frame_equal(back.astype(object), good.table.astype(object))
-    csv = pd.read_csv(
-        tmp_path / "out" / "discrepancies.csv",
-        dtype={"worst_index": str},
-        keep_default_na=False,
-        na_values=["nan"],
-        float_precision="round_trip",
-    )
+    csv = pd.read_csv(tmp_path / "out" / "discrepancies.csv", dtype=str)
     assert list(csv["symbol"]) == list(good.table["symbol"])
-    np.testing.assert_array_equal(csv["reference"], good.table["reference"])
+    assert [float(text) for text in csv["reference"]] == list(good.table["reference"])
 
 
 def test_summary_holds_what_was_covered(good):

@@ -108,3 +108,24 @@ def test_the_floor_is_the_rounding_of_the_result_itself():
 def test_there_is_one_number_per_dtype():
     assert set(TOLERANCE) == {"float64", "float32"}
     assert all(isinstance(number, float) for number in TOLERANCE.values())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4-1-3x3000/float32/Softmax/Identity/MSELoss",
+        "4-1-5-3x1000/float32/LogSoftmax/Identity/MSELoss",
+        "4-5-3x20000/float32/Tanh/Identity/MSELoss",
+    ],
+)
+def test_equal_samples_and_long_sums_raise_no_alarm(text):
+    """A softmax of one feature makes all samples equal: their rounding errors are equal too, and add up like m."""
+    for seed in range(3):
+        found = discrepancies(build(Spec.parse(text), seed))
+        assert set(found["verdict"]) == {"agree"}, found[found["verdict"] != "agree"].to_string()
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-200, 1e200])
+def test_the_edges_of_the_range_raise_no_alarm(scale):
+    case = draw([ACTIVATIONS[0]], LOSSES[-1], (4, 3), 5)
+    assert set(discrepancies(replace(case, x=case.x * scale))["verdict"]) == {"agree"}

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from manualbp import descend
+from manualbp import Linear, descend
 from oracle import training
 from oracle.check import TRAINING, rows, table
 from oracle.data import DATA, data_names, load
+from oracle.report import Report
 from oracle.training import train_and_compare
 
 QUICK = [name for name in data_names() if "digits" not in name]
@@ -77,3 +78,35 @@ def test_a_descent_that_skips_the_update_fails(monkeypatch):
     found = table(train_and_compare("data/iris/float32", 0)[0])
     assert (found["verdict"] == "differ").any()
     assert set(found[found["case"] == "data/iris/float32/step 0"]["verdict"]) == {"agree"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda grads: {"weight": grads["weight"]}, lambda grads: grads | {"weight": grads["weight"].T}]
+)
+def test_a_gradient_that_does_not_fit_fails_the_training_and_does_not_stop_it(monkeypatch, wrong):
+    right = Linear.backward
+
+    def backward(self, *arguments):
+        grad_input, grads = right(self, *arguments)
+        return grad_input, wrong(grads)
+
+    monkeypatch.setattr(Linear, "backward", backward)
+    monkeypatch.setitem(DATA, "iris", replace(DATA["iris"], steps=3))
+    found, curves = train_and_compare("data/iris/float64", 0)
+    report = Report(table(found), [curves])
+    later = report.table[report.table["case"] == "data/iris/float64/step 2"]
+    assert set(later["verdict"]) == {"missing"}
+    assert later["note"].str.contains("candidate's update").all()
+    assert "Does not agree" in report.to_html()
+    assert "Does not agree" in report.to_markdown()
+
+
+def test_nan_in_a_training_is_reported(monkeypatch):
+    monkeypatch.setitem(DATA, "iris", replace(DATA["iris"], steps=3))
+    spoil = lambda params, gradients, alpha: tuple({name: value * np.nan for name, value in own.items()} for own in params)  # noqa: E731
+    monkeypatch.setattr(training, "descend", spoil)
+    found, curves = train_and_compare("data/iris/float32", 0)
+    report = Report(table(found), [curves])
+    assert report.verdicts()["nonfinite"] > 0
+    assert "nan" in report.to_html()
+    assert '"nan"' in report.to_json()

@@ -1,4 +1,4 @@
-"""Activations with a derivative everywhere, evaluated so that neither tail loses its digits."""
+"""Activations with a derivative everywhere."""
 
 from dataclasses import dataclass
 from math import pi, sqrt
@@ -59,7 +59,7 @@ class Softplus(Elementwise):
     """A smooth ReLU.
 
     f(z) = log(1 + exp(beta z)) / beta,  f'(z) = sigmoid(beta z); for beta z > threshold torch switches to f(z) = z,
-    f'(z) = 1, and so do we. At that point itself the smooth side holds.
+    f'(z) = 1, and so do we. At that point itself the smooth side holds. Raises ValueError for beta 0.
     """
 
     formula: ClassVar[str] = "log(1 + exp(beta z)) / beta"
@@ -68,6 +68,10 @@ class Softplus(Elementwise):
 
     beta: float = 1.0
     threshold: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.beta == 0:
+            raise ValueError("Softplus takes a beta other than 0, since it divides by it; got 0.")
 
     @property
     def kinks(self) -> tuple[Kink, ...]:

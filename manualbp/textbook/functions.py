@@ -29,7 +29,7 @@ def _sigmoid(z: Array) -> Array:
 
 sigmoid = Activation(_sigmoid, lambda z: _sigmoid(z) * (1 - _sigmoid(z)))
 tanh = Activation(np.tanh, lambda z: 1 - np.tanh(z) ** 2)
-relu = Activation(lambda z: np.where(z > 0, z, 0), lambda z: np.where(z > 0, 1.0, 0.0))
+relu = Activation(lambda z: np.where(z > 0, z, 0), lambda z: np.where(z > 0, np.ones_like(z), 0))
 identity = Activation(lambda z: z, np.ones_like)
 
 #: C = 1/2 ||a - y||^2, with no 1/m.

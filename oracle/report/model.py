@@ -1,5 +1,6 @@
 """One report: the table of comparisons, the training curves, and how they came to be."""
 
+import contextlib
 import json
 import math
 import platform
@@ -12,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from oracle.case import Spec
+from oracle.case import Spec, SpecError
+from oracle.discrepancy import NOT_FINITE
 from oracle.inputs import repeat_command
 from oracle.sweep import is_data
 from oracle.training import Curves
@@ -57,8 +59,12 @@ class Report:
 
     @cached_property
     def specs(self) -> dict[str, Spec]:
-        """The drawn networks by their case's name."""
-        return {name: Spec.parse(name) for name in self.cases if not is_data(name)}
+        """The drawn networks by their case's name; a case of another name is somebody's own."""
+        found = {}
+        for name in self.cases:
+            with contextlib.suppress(SpecError):
+                found[name] = Spec.parse(name)
+        return found
 
     @property
     def worst(self) -> dict[str, Any]:
@@ -66,12 +72,25 @@ class Report:
         if self.table.empty:
             return {}
         failing = self.failing
-        row = self.table.iloc[int(self.table["margin"].to_numpy().argmax())] if failing.empty else failing.iloc[0]
+        row = self.table.iloc[int(self.table["margin"].fillna(-1.0).to_numpy().argmax())] if failing.empty else failing.iloc[0]
         return {str(name): value for name, value in row.items()} | {"repeat": self.repeat(row["case"])}
 
     def repeat(self, case: str) -> str:
-        """The command that runs this case again."""
-        return repeat_command(case.partition("/step ")[0], self.seed)
+        """The command that runs this case again; empty where it is somebody's own."""
+        name = case.partition("/step ")[0]
+        return repeat_command(name, self.seed) if name in self.specs or is_data(name) else ""
+
+    @property
+    def not_finite(self) -> int:
+        """Rows that agree, but on NaN or infinity in some or all elements: nothing was compared there."""
+        return int(self.table["note"].str.endswith(NOT_FINITE).sum())
+
+    @property
+    def shown_first(self) -> pd.DataFrame:
+        """The failing rows with one of each kind in front: the first of every verdict, comparison, module and symbol."""
+        failing = self.failing
+        again = failing.duplicated(["verdict", "comparison", "module", "symbol"])
+        return pd.concat([failing[~again], failing[again]])
 
     def verdicts(self) -> dict[str, int]:
         """How many rows have each verdict."""
@@ -104,6 +123,7 @@ class Report:
             "cases": len(self.cases),
             "rows": len(self.table),
             "verdicts": self.verdicts(),
+            "not_finite_on_both_sides": self.not_finite,
             "activations": sorted({str(record) for spec in specs for record in (spec.hidden, spec.output)}),
             "losses": sorted({str(spec.loss) for spec in specs}),
             "shapes": list(dict.fromkeys(str(spec.shape) for spec in specs)),
@@ -131,7 +151,8 @@ class Report:
     def write(self, folder: Path) -> None:
         """Write summary.json, discrepancies.parquet and .csv, report.md and report.html into the folder.
 
-        Each is made under a temporary name; they appear together, when all of them are complete.
+        Each is made under a temporary name; they appear together, when all of them are complete. Raises OutputError where
+        the folder, or the disk it is on, does not take them.
         """
         from oracle.report.files import Batch
 

@@ -36,7 +36,8 @@ def answer(report: "Report") -> str:
     if not len(report.table):
         return "Nothing was compared."
     if not failing:
-        return f"All {what} agree: by hand and autograd differ by rounding alone."
+        shared = f" {report.not_finite:,} of them hold NaN or infinity, the same on both sides." if report.not_finite else ""
+        return f"All {what} agree: by hand and autograd differ by rounding alone.{shared}"
     kinds = ", ".join(f"{count:,} {name}" for name, count in verdicts.items() if count and Verdict(name).fails)
     return f"{failing:,} of {what} fail: {kinds}."
 
@@ -57,8 +58,9 @@ def render(report: "Report", template: str) -> str:
         .render(
             report=report,
             summary=report.summary(),
+            training={name: report.training(name) for name in dict.fromkeys(curves.data for curves in report.curves)},
             answer=answer(report),
-            failing=report.failing.head(SHOWN).to_dict("records"),
+            failing=report.shown_first.head(SHOWN).to_dict("records"),
             failing_count=len(report.failing),
             closest=closest.to_dict("records"),
             pictures=pictures(report) if template.endswith(".html.j2") else {},

@@ -116,7 +116,7 @@ def ulp_histogram(report: "Report") -> str:
         at = np.arange(len(heights)) + 0.4 * offset - 0.2
         axes.bar(at, heights, width=0.4, label=dtype, color=_COLOURS.get(str(dtype)))
     axes.set_yscale("log")
-    axes.set_xticks(range(len(labels)), [label if at < 8 or at % 2 else "" for at, label in enumerate(labels)])
+    axes.set_xticks(range(len(labels)), [label if at % (1 + len(labels) // 16) == 0 else "" for at, label in enumerate(labels)])
     axes.set_xlabel("ulps between hand and autograd at the worst element (from this number to below the next)")
     axes.set_ylabel("arrays")
     axes.legend(frameon=False)
@@ -140,12 +140,14 @@ def training_curves(report: "Report") -> str:
             above.plot(steps, curve.torch_loss, color=colour, lw=1, ls="--", label=f"torch, {curve.dtype}")
             below.plot(steps, np.where(difference > 0, difference, np.nan), ".", ms=2, color=colour)
         above.set_title(name.replace("_", " "), loc="left")
+        differences = [abs(a - b) for curve in curves for a, b in zip(curve.manual_loss, curve.torch_loss, strict=True)]
         below.set_yscale("log")
-        below.set_ylim(1e-18, 1e-5)
+        below.set_ylim(1e-18, 10 * max([1e-6, *(value for value in differences if np.isfinite(value))]))
         below.set_xlabel("step")
     grid[0, 0].set_ylabel("loss")
     grid[1, 0].set_ylabel("|difference|")
-    grid[0, -1].legend(frameon=False, fontsize=7)
+    labelled = {label: line for axes in grid[0] for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    grid[0, -1].legend(labelled.values(), labelled, frameon=False, fontsize=7)
     figure.tight_layout()
     return _svg(figure, "Training curves by hand and by torch, and their difference at each step")
 
