@@ -111,18 +111,12 @@ def test_there_is_one_number_per_dtype():
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "4-1-3x3000/float32/Softmax/Identity/MSELoss",
-        "4-1-5-3x1000/float32/LogSoftmax/Identity/MSELoss",
-        "4-5-3x20000/float32/Tanh/Identity/MSELoss",
-    ],
-)
+    "text", ["4-1-3x3000/float32/Softmax/Identity/MSELoss", "4-1-5-3x30000/float32/LogSoftmax/Sigmoid/BCELoss", "4-5-3x60000/float32/Tanh/Identity/MSELoss"]
+)  # fmt: skip
 def test_equal_samples_and_long_sums_raise_no_alarm(text):
-    """A softmax of one feature makes all samples equal: their rounding errors are equal too, and add up like m."""
+    """A softmax of one feature makes all samples equal: their rounding errors are equal too, and add up like m, not sqrt(m)."""
     for seed in range(3):
-        found = discrepancies(build(Spec.parse(text), seed))
-        assert set(found["verdict"]) == {"agree"}, found[found["verdict"] != "agree"].to_string()
+        assert discrepancies(build(Spec.parse(text), seed))["margin"].max() < 0.6
 
 
 @pytest.mark.parametrize("scale", [1e-310, 1e-200, 1e200])
