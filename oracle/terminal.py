@@ -49,7 +49,7 @@ def show_report(console: Console, report: "Report") -> None:
     failing = report.shown_first
     if failing.empty:
         return
-    console.print("\nWhat fails", style="bold")
+    console.print("\nWhat fails: layerwise, a layer's own fault; end to end, its own or inherited", style="bold")
     for row in failing.head(SHOWN).to_dict("records"):
         console.print(f"  {row['case']}", soft_wrap=True, highlight=False)
         where = f"    layer {row['layer']} {row['module']}, {row['comparison']}: {row['symbol']} "

@@ -8,14 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from manualbp import Identity, MSELoss, Tanh
 from oracle.case import Spec
 from oracle.check import discrepancies, table
 from oracle.inputs import build
-from oracle.manual_run import manual_run
+from oracle.manual_run import layerwise_run, manual_run
 from oracle.report import Report
 from oracle.report.files import Batch, OutputError, check_folder
 from oracle.sweep import run_cases
+from oracle.torch_run import torch_run
 from oracle.training import Curves
+from support import draw, planted, with_layer
 
 NAMES = ["notes/float64/Tanh/Sigmoid/BCELoss", "deep/float32/GELU/Identity/MSELoss", "ones/float32/ReLU/LogSoftmax/NLLLoss"]
 CURVES = Curves("data/iris/float64", "iris", "float64", 2, "accuracy", 0.9, 1e-16, [1.0, 0.5, 0.4], [1.0, 0.5, 0.4])
@@ -78,6 +81,15 @@ def test_a_failing_report_says_so_everywhere(bad):
         assert "dC/dW[1]" in text
         assert "--case notes/float64/Tanh/Sigmoid/BCELoss --seed 0" in text
     assert "fails" in bad.to_html(), "the heatmap marks it without colour"
+
+
+def test_a_layers_own_faults_are_shown_before_inherited_ones():
+    case = draw([Tanh(), Identity()], MSELoss(), (4, 5, 3), 6)
+    wrong = with_layer(case, 2, planted(case.network.layers[2], lambda result: (2 * result[0], result[1])))
+    found = Report(discrepancies(case, candidate=manual_run(wrong), layerwise=layerwise_run(wrong, torch_run(case)))).shown_first
+    assert list(found["comparison"])[:2] == ["layerwise", "end to end"]
+    assert found.iloc[0]["symbol"] == "dC/da[1]"
+    assert len(found) == 6
 
 
 class Balance(HTMLParser):

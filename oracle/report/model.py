@@ -87,10 +87,15 @@ class Report:
 
     @property
     def shown_first(self) -> pd.DataFrame:
-        """The failing rows with one of each kind in front: the first of every verdict, comparison, module and symbol."""
+        """The failing rows in the order to read them: a layer's own faults before what may be inherited.
+
+        Of each kind (verdict, comparison, module and symbol) one comes first, and the others after all of those.
+        """
         failing = self.failing
-        again = failing.duplicated(["verdict", "comparison", "module", "symbol"])
-        return pd.concat([failing[~again], failing[again]])
+        own = failing["comparison"] == "layerwise"
+        ordered = pd.concat([failing[own], failing[~own]])
+        again = ordered.duplicated(["verdict", "comparison", "module", "symbol"])
+        return pd.concat([ordered[~again], ordered[again]])
 
     def verdicts(self) -> dict[str, int]:
         """How many rows have each verdict."""
