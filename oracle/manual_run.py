@@ -1,6 +1,5 @@
 """The hand-written side of a comparison: end to end, and each layer alone on torch's own numbers."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,19 +9,16 @@ from oracle.case import Case
 
 
 def manual_run(case: Case) -> Trace:
-    """The candidate end to end: errors travel from layer to layer. Where it raises, an empty trace says why."""
-    count = len(case.network.layers)
-    nothing = (None,) * (count + 1)
-    empty = Trace(case.network, None, nothing, nothing, ({},) * count)
-    return attempt(lambda: backpropagate(case.network, case.params, case.x, case.target, grad_loss=case.grad_loss), empty)
+    """The candidate end to end: errors travel from layer to layer.
 
-
-def attempt(run: Callable[[], Trace], without: Trace) -> Trace:
-    """The trace of a run; where it raises, the trace without it and the reason, so that the case fails and a sweep goes on."""
+    Where it raises, an empty trace says why, so that the case fails and a sweep goes on.
+    """
     try:
-        return run()
+        return backpropagate(case.network, case.params, case.x, case.target, grad_loss=case.grad_loss)
     except Exception as error:
-        return Trace(**{**vars(without), "failure": _reason(error)})
+        count = len(case.network.layers)
+        nothing = (None,) * (count + 1)
+        return Trace(case.network, None, nothing, nothing, ({},) * count, _reason(error))
 
 
 def _reason(error: Exception) -> str:
