@@ -44,6 +44,18 @@ def _stop(message: object) -> NoReturn:
 
 
 @contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn what the call itself got wrong, a name or a folder, into its message and exit status 2."""
+    from oracle.case import SpecError
+    from oracle.files import OutputError
+
+    try:
+        yield
+    except (SpecError, OutputError) as error:
+        _stop(error)
+
+
+@contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -94,17 +106,13 @@ def run(
 
     Without options this is everything, into reports/latest. Options narrow it; --case writes files only with --out.
     """
-    from oracle.case import SpecError
+    from oracle.files import check_folder
 
-    try:
-        texts = _texts(activation, loss, shape, dtype, data, case)
-    except SpecError as error:
-        _stop(error)
-    if not texts:
-        _stop("these options leave nothing to compare: the loss's domain admits none of these activations.")
     folder = out if out or case else DEFAULT_OUT
-    if folder:
-        _check(folder)
+    with _refusing():
+        texts = _texts(activation, loss, shape, dtype, data, case)
+        if folder:
+            check_folder(folder)
 
     start = time.perf_counter()
     try:
@@ -125,7 +133,8 @@ def run(
             jobs=processes(texts, jobs),
         )
         if folder:
-            _write(report, folder)
+            with errors.status("writing the report"), _refusing():
+                report.write(folder)
     except KeyboardInterrupt:
         errors.print("interrupted; no report was written", style="yellow")
         raise typer.Exit(INTERRUPTED) from None
@@ -154,16 +163,13 @@ def _texts(
     case: list[str] | None,
 ) -> list[str]:
     """The cases the options ask for. Raises SpecError for a name that does not exist."""
-    from oracle.case import Spec, parse_dtype
-    from oracle.data import data_names, parse_data
+    from oracle.case import Spec, SpecError, parse_dtype
+    from oracle.data import data_names, is_data, parse_data
     from oracle.suite import specs
-    from oracle.sweep import is_data
 
     narrowed = any((activation, loss, shape))
     if case:
         if narrowed or dtype or data:
-            from oracle.case import SpecError
-
             raise SpecError("--case names the whole case; leave the other options away.")
         for text in case:
             parse_data(text) if is_data(text) else Spec.parse(text)
@@ -176,25 +182,6 @@ def _texts(
     if narrowed or not data:
         texts += map(str, specs(activation or (), loss or (), shape or (), dtype or ()))
     return list(dict.fromkeys(texts))
-
-
-def _write(report: Any, folder: Path) -> None:
-    from oracle.report.files import OutputError
-
-    with errors.status("writing the report"):
-        try:
-            report.write(folder)
-        except OutputError as error:
-            _stop(error)
-
-
-def _check(folder: Path) -> None:
-    from oracle.report.files import OutputError, check_folder
-
-    try:
-        check_folder(folder)
-    except OutputError as error:
-        _stop(error)
 
 
 @app.command()
@@ -211,16 +198,15 @@ def explain(
     alpha: Annotated[float, typer.Option(help="Learning rate of the update at the end.")] = 0.5,
 ) -> None:
     """Go through one network step by step: formula, by hand, autograd, discrepancy."""
-    from oracle.case import Spec, SpecError
+    from oracle.case import Spec
+    from oracle.files import Batch, check_folder
 
     if not (0 < alpha < float("inf")):
         _stop(f"--alpha takes a learning rate above 0; got {alpha}.")
-    try:
+    with _refusing():
         spec = Spec.parse(case) if case is not None else None
-    except SpecError as error:
-        _stop(error)
-    if out:
-        _check(out)
+        if out:
+            check_folder(out)
     from oracle import inputs
     from oracle.explain import explain, nodes, notes_case
     from oracle.terminal import show_explanation
@@ -233,11 +219,9 @@ def explain(
     else:
         show_explanation(Console(), explanation, node_lines)
     if out:
-        from oracle.report.files import Batch
-
         recorder = Console(record=True, width=110, file=io.StringIO())
         show_explanation(recorder, explanation, node_lines)
-        with Batch(out) as batch:
+        with _refusing(), Batch(out) as batch:
             batch.text("explain.txt", recorder.export_text())
             batch.text("explain.json", json.dumps(_explained(explanation), indent=2) + "\n")
     raise typer.Exit(AGREE if all_agree(step.row.verdict for step in explanation.steps) else FAILS)

@@ -27,6 +27,7 @@ from oracle.case import DTYPES, Case, SpecError, parse_dtype, unknown
 from oracle.inputs import generator
 
 STEPS = 200
+_STEP = "/step "
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,21 @@ DATA: dict[str, DataSet] = {
         DataSet("diabetes", Network.dense((10, 14, 1), GELU(), Identity(), MSELoss()), 0.1, "R2", r2),
     )
 }
+
+
+def is_data(text: str) -> bool:
+    """True for the text of a real-data case, data/NAME/DTYPE, and of a step of its training."""
+    return text.startswith("data/")
+
+
+def step_name(text: str, step: int) -> str:
+    """The case name of one step of a training."""
+    return f"{text}{_STEP}{step}"
+
+
+def without_step(name: str) -> str:
+    """The data case that a step of a training belongs to; any other name as it is."""
+    return name.partition(_STEP)[0]
 
 
 def parse_data(text: str) -> tuple[DataSet, str]:

@@ -41,7 +41,8 @@ def disturbed(name: str, dtype: np.dtype[Any], count: int = REPLICAS) -> Replica
 
     def perturb(tensor: Tensor) -> Tensor:
         coins = torch.randint(0, 2, tensor.shape, dtype=torch.int8, generator=rng)  # the fastest coins torch has
-        coins[::2] = coins[::2, :1] if tensor.ndim > 1 else coins[::2]
+        if tensor.ndim > 1:
+            coins[::2] = coins[::2, :1]
         return tensor * coins.to(tensor.dtype).mul_(2 * ulp).add_(1 - ulp)
 
     return Replicas(count, perturb)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from oracle.data import is_data, load
 from oracle.discrepancy import Row
 
 #: Cases that one task takes: enough to make the hand-over cheap, few enough for the progress bar to move.
@@ -23,16 +24,10 @@ class Result:
     curves: list[Any] = field(default_factory=list)
 
 
-def is_data(text: str) -> bool:
-    """True for the text of a real-data case, data/NAME/DTYPE."""
-    return text.startswith("data/")
-
-
 def run_cases(texts: Sequence[str], seed: int) -> Result:
     """Compare these cases here and now."""
     from oracle.case import Spec
     from oracle.check import rows
-    from oracle.data import load
     from oracle.inputs import build
     from oracle.training import train_and_compare
 

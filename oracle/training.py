@@ -14,7 +14,7 @@ import torch
 from manualbp import Network, Quantity, descend
 from oracle.case import Case
 from oracle.check import TRAINING, module_names
-from oracle.data import DataSet, load
+from oracle.data import DataSet, load, step_name
 from oracle.discrepancy import Row, compare
 from oracle.manual_run import manual_run
 from oracle.rounding import disturbed, floor, movement
@@ -109,5 +109,5 @@ def _compare(case: Case, data: DataSet, by_hand: list[State], by_torch: list[Sta
             for quantity, array in reference.items()
         }
         yield from compare(
-            f"{case.name}/step {step}", TRAINING, modules, case.dtype, candidate, reference, scale, states[0].failure
+            step_name(case.name, step), TRAINING, modules, case.dtype, candidate, reference, scale, states[0].failure
         )

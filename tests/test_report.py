@@ -11,10 +11,10 @@ import pytest
 from manualbp import Identity, MSELoss, Tanh
 from oracle.case import Spec
 from oracle.check import discrepancies, table
+from oracle.files import Batch, OutputError, check_folder
 from oracle.inputs import build
 from oracle.manual_run import layerwise_run, manual_run
 from oracle.report import Report
-from oracle.report.files import Batch, OutputError, check_folder
 from oracle.sweep import run_cases
 from oracle.torch_run import torch_run
 from oracle.training import Curves

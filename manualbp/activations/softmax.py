@@ -10,7 +10,7 @@ from manualbp.layer import Activation, Array, Params
 
 
 def shifted(z: Array) -> Array:
-    """Z minus its largest feature, sample by sample, as a new array: the same softmax, and exp cannot overflow."""
+    """Subtract from z its largest feature, sample by sample, as a new array: the same softmax, and exp cannot overflow."""
     return z - z.max(axis=0, keepdims=True)
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import pandas as pd
 
 from oracle.case import Spec, SpecError
+from oracle.check import LAYERWISE
+from oracle.data import is_data, without_step
 from oracle.discrepancy import NOT_FINITE
 from oracle.inputs import repeat_command
-from oracle.sweep import is_data
 from oracle.training import Curves
 from oracle.verdict import TOLERANCE, Verdict, all_agree
 
@@ -55,7 +56,7 @@ class Report:
     @cached_property
     def cases(self) -> list[str]:
         """The names of the cases, in the order they were run; a step of a training belongs to its data case."""
-        return list(dict.fromkeys(name.partition("/step ")[0] for name in self.table["case"].unique()))
+        return list(dict.fromkeys(without_step(name) for name in self.table["case"].unique()))
 
     @cached_property
     def specs(self) -> dict[str, Spec]:
@@ -77,7 +78,7 @@ class Report:
 
     def repeat(self, case: str) -> str:
         """The command that runs this case again; empty where it is somebody's own."""
-        name = case.partition("/step ")[0]
+        name = without_step(case)
         return repeat_command(name, self.seed) if name in self.specs or is_data(name) else ""
 
     @property
@@ -92,7 +93,7 @@ class Report:
         Of each kind (verdict, comparison, module and symbol) one comes first, and the others after all of those.
         """
         failing = self.failing
-        own = failing["comparison"] == "layerwise"
+        own = failing["comparison"] == LAYERWISE
         ordered = pd.concat([failing[own], failing[~own]])
         again = ordered.duplicated(["verdict", "comparison", "module", "symbol"])
         return pd.concat([ordered[~again], ordered[again]])
@@ -102,15 +103,21 @@ class Report:
         counts = self.table["verdict"].value_counts()
         return {verdict.value: int(counts.get(verdict.value, 0)) for verdict in Verdict}
 
-    def training(self, data: str) -> dict[str, Any]:
-        """One data set: the lowest score and the largest difference of the curves over the dtypes, then each of them."""
-        found = [curves for curves in self.curves if curves.data == data]
+    @property
+    def training(self) -> dict[str, dict[str, Any]]:
+        """By data set: the lowest score and the largest difference of the curves over the dtypes, then each of them."""
+        by_data: dict[str, list[Curves]] = {}
+        for curves in self.curves:
+            by_data.setdefault(curves.data, []).append(curves)
         return {
-            "steps": found[0].steps,
-            "metric": found[0].metric,
-            "score": min(curves.score for curves in found),
-            "max_loss_difference": max(curves.max_loss_difference for curves in found),
-            "dtypes": {curves.dtype: curves.summary() for curves in found},
+            name: {
+                "steps": found[0].steps,
+                "metric": found[0].metric,
+                "score": min(curves.score for curves in found),
+                "max_loss_difference": max(curves.max_loss_difference for curves in found),
+                "dtypes": {curves.dtype: curves.summary() for curves in found},
+            }
+            for name, found in by_data.items()
         }
 
     def summary(self) -> dict[str, Any]:
@@ -134,7 +141,7 @@ class Report:
             "shapes": list(dict.fromkeys(str(spec.shape) for spec in specs)),
             "dtypes": sorted(self.table["dtype"].unique()),
             "worst": self.worst,
-            "training": {name: self.training(name) for name in dict.fromkeys(curves.data for curves in self.curves)},
+            "training": self.training,
         }
         document: dict[str, Any] = readable(found)
         return document
@@ -159,7 +166,7 @@ class Report:
         Each is made under a temporary name; they appear together, when all of them are complete. Raises OutputError where
         the folder, or the disk it is on, does not take them.
         """
-        from oracle.report.files import Batch
+        from oracle.files import Batch
 
         with Batch(folder) as batch:
             batch.text("summary.json", self.to_json() + "\n")

@@ -58,7 +58,7 @@ def render(report: "Report", template: str) -> str:
         .render(
             report=report,
             summary=report.summary(),
-            training={name: report.training(name) for name in dict.fromkeys(curves.data for curves in report.curves)},
+            training=report.training,
             answer=answer(report),
             failing=report.shown_first.head(SHOWN).to_dict("records"),
             failing_count=len(report.failing),

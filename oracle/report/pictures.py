@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from oracle.check import END_TO_END, LAYERWISE
+
 if TYPE_CHECKING:
     from oracle.report.model import Report
 
@@ -59,7 +61,8 @@ def _heatmap(axes: Any, grid: pd.DataFrame, title: str) -> None:
 
 def _worst(table: pd.DataFrame) -> pd.Series:
     """The margin of each row; a row that failed without one counts as infinitely far."""
-    return table["margin"].where(table["verdict"].isin(["agree", "differ"]), np.inf).fillna(0.0)
+    without = pd.Series(np.where(table["verdict"] == "agree", 0.0, np.inf), index=table.index)
+    return table["margin"].fillna(without)
 
 
 def activation_by_loss(report: "Report") -> str:
@@ -83,7 +86,7 @@ def activation_by_loss(report: "Report") -> str:
 def layer_by_quantity(report: "Report") -> str:
     """Worst share of the allowance by layer and quantity, end to end and layerwise side by side."""
     table = report.table
-    kinds = [kind for kind in ("end to end", "layerwise") if (table["comparison"] == kind).any()]
+    kinds = [kind for kind in (END_TO_END, LAYERWISE) if (table["comparison"] == kind).any()]
     if not kinds:
         return ""
     layers = table["layer"].nunique()
