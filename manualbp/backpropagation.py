@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manualbp.layer import Array, Params
+from manualbp.blocks import Array
+from manualbp.layer import Params
 from manualbp.linear import Linear
 from manualbp.networks import Network
 
@@ -39,8 +40,8 @@ class Trace:
     Node i of a chain of n layers is the input of layer i, and node n the input of the loss.
 
     values[i], gradients[i]      a node and dC/d(node), both (features, *extra, m)
-    parameter_gradients[i][name] dC/d(parameter) of layer i, of the parameter's shape
-    loss                         C, a scalar
+    parameter_gradients[i][name] dC/d(parameter) of layer i, of the parameter's shape; of the loss behind the last layer
+    loss                         C, a scalar, or the terms where the loss does not reduce them
 
     An entry the run could not compute is None, and `failure` says why. `trace["dC/dW[2]"]` looks a quantity up by the
     notes' symbol.
@@ -80,6 +81,12 @@ def gradient_symbol(node: str) -> str:
     return node.replace("z", "delta") if node.startswith("z") else f"dC/d{node}"
 
 
+def parameter_symbol(network: Network, position: int, name: str) -> str:
+    """The notes' sign for a parameter of the layer at this position, or of the loss: W[l], b[l]."""
+    holder = network.holders[position]
+    return f"{holder.symbols.get(name, name)}[{(*network.numbers, network.depth)[position]}]"
+
+
 def _named(trace: Trace) -> Iterator[tuple[Quantity, Any]]:
     network = trace.network
     count = len(network.layers)
@@ -92,20 +99,24 @@ def _named(trace: Trace) -> Iterator[tuple[Quantity, Any]]:
     for position in range(count):
         yield quantity(position, nodes[position + 1]), trace.values[position + 1]
     yield Quantity(count, network.depth, "loss", "C"), trace.loss
-    yield quantity(count, gradient_symbol(nodes[count])), trace.gradients[count]
-    for position in reversed(range(count)):
-        letters = network.layers[position].symbols
-        for name, array in trace.parameter_gradients[position].items():
-            yield quantity(position, f"dC/d{letters.get(name, name)}[{numbers[position]}]"), array
+    used: set[str] = set()
+    for position in reversed(range(count + 1)):
+        own = trace.parameter_gradients[position] if position < len(trace.parameter_gradients) else {}
+        for name, array in own.items():
+            symbol = parameter_symbol(network, position, name)
+            while symbol in used:
+                symbol = symbol.replace("[", "'[")
+            used.add(symbol)
+            yield quantity(position, f"dC/d{symbol}"), array
         yield quantity(position, gradient_symbol(nodes[position])), trace.gradients[position]
 
 
-def backpropagate(network: Network, params: Sequence[Params], x: Array, target: NDArray[Any], *, grad_loss: float = 1.0) -> Trace:
+def backpropagate(network: Network, params: Sequence[Params], x: Array, target: NDArray[Any], *, grad_loss: Any = 1.0) -> Trace:
     """Run the network forward and its gradients back, and return everything on the way.
 
     Shapes
         x (n_0, *extra, m), one column per sample; target as the loss takes it; params as `init` draws them. All of one
-        dtype, which is also that of every result. `grad_loss` is the upstream gradient of C itself.
+        dtype, which is also that of every result. `grad_loss` is the upstream gradient of C itself, of C's shape.
     Forward
         node[i+1], residuals[i] = layer i on node[i]
     Backward
@@ -117,15 +128,17 @@ def backpropagate(network: Network, params: Sequence[Params], x: Array, target: 
     network.check(params, x, target)
     with np.errstate(all="ignore"):  # what is not finite shows itself in the trace
         values, residuals = [x], []
-        for layer, own in zip(network.layers, params, strict=True):
+        for layer, own in zip(network.layers, params, strict=False):
             output, saved = layer.forward(own, values[-1])
             values.append(output)
             residuals.append(saved)
-        loss, saved = network.loss.forward(values[-1], target)
+        count = len(network.layers)
+        of_loss = params[count] if len(params) > count else {}
+        loss, saved = network.loss.forward(of_loss, values[-1], target)
 
-        grad = network.loss.backward(saved, grad_loss)
-        gradients, parameter_gradients = [grad], []
-        for layer, own, saved in zip(reversed(network.layers), reversed(params), reversed(residuals), strict=True):
+        grad, grad_params = network.loss.backward(of_loss, saved, grad_loss)
+        gradients, parameter_gradients = [grad], [grad_params] if of_loss else []
+        for layer, own, saved in zip(reversed(network.layers), reversed(params[:count]), reversed(residuals), strict=True):
             grad, grad_params = layer.backward(own, saved, grad)
             gradients.append(grad)
             parameter_gradients.append(grad_params)

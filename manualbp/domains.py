@@ -1,10 +1,11 @@
 """Where a function is defined and where its values lie: small records that check, and draw samples.
 
-An `Interval` describes real numbers (an activation's input and output, a loss's input, a regression target);
-`ClassIndices` describes the integer labels of a classification.
+An `Interval` describes real numbers (an activation's input and output, a loss's input, a regression target). The other
+domains are kinds of targets; those that are more than numbers from an interval are in manualbp.targets.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ class Domain(ABC):
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Draw a target for a loss whose input has this shape and dtype; every element is drawn on its own."""
+        """Draw a target for a loss whose input has this shape and dtype."""
 
     @abstractmethod
     def elsewhere(self, target: Any, classes: int) -> Any:
@@ -59,19 +60,12 @@ class Interval(Domain):
         return below | above
 
     def check(self, target: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any], owner: str) -> None:
-        if target.dtype != dtype:
-            raise TypeError(
-                f"{owner} takes a target of the network's own dtype, {dtype}; got {target.dtype}. "
-                f"Convert it: target.astype(np.{dtype})."
-            )
-        if target.shape != shape:
-            hint = " Transpose it: columns are samples." if target.shape == shape[::-1] else ""
-            raise ValueError(f"{owner} takes a target of the output's shape {shape}; got {target.shape}.{hint}")
+        check_form(target, shape, dtype, owner)
         if self == REALS:
             return
         outside = self.outside(target)
         if outside.any():
-            at = tuple(int(i) for i in np.argwhere(outside)[0])
+            at = first_index(outside)
             raise ValueError(f"{owner} takes targets in {self}; got {target[at]} at {at}. Rescale or clip the target.")
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -90,35 +84,32 @@ class Interval(Domain):
 
 REALS = Interval()
 UNIT = Interval(0.0, 1.0)
+POSITIVE = Interval(low=0.0)
+NEGATIVE = Interval(high=0.0)
 
 
-@dataclass(frozen=True)
-class ClassIndices(Domain):
-    """Integer labels 0 .. n-1, one per sample, for a loss whose input has n rows."""
+def common(intervals: Iterable[Interval]) -> Interval:
+    """The numbers that lie in every one of these intervals."""
+    first, *others = intervals
+    for other in others:
+        low = first if first.low > other.low or (first.low == other.low and first.low_open) else other
+        high = first if first.high < other.high or (first.high == other.high and first.high_open) else other
+        first = Interval(low.low, high.high, low.low_open, high.high_open)
+    return first
 
-    def __str__(self) -> str:
-        return "class indices"
 
-    def check(self, target: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any], owner: str) -> None:
-        classes, samples = shape[0], shape[1:]
-        if target.dtype.kind not in "iu":
-            raise TypeError(
-                f"{owner} takes integer class indices; got dtype {target.dtype}. Convert them: target.astype(np.int64)."
-            )
-        if target.shape != samples:
-            raise ValueError(
-                f"{owner} takes one class index per sample, shape {samples}; got {target.shape}. "
-                "One-hot rows become indices by target.argmax(axis=0)."
-            )
-        if target.size and not (target.min() >= 0 and target.max() < classes):
-            at = tuple(int(i) for i in np.argwhere((target < 0) | (target >= classes))[0])
-            raise ValueError(
-                f"{owner} takes class indices from 0 to {classes - 1}, one for each output row; got {target[at]} at {at}. "
-                "Labels that start at 1 need a subtraction; more classes need a wider last layer."
-            )
+def check_form(target: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any], owner: str) -> None:
+    """Raise unless a target of real numbers has this shape and dtype: TypeError for the dtype, ValueError for the shape."""
+    if target.dtype != dtype:
+        raise TypeError(
+            f"{owner} takes a target of the network's own dtype, {dtype}; got {target.dtype}. "
+            f"Convert it: target.astype(np.{dtype})."
+        )
+    if target.shape != shape:
+        hint = " Transpose it: columns are samples." if target.shape == shape[::-1] else ""
+        raise ValueError(f"{owner} takes a target of the output's shape {shape}; got {target.shape}.{hint}")
 
-    def sample(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        return rng.integers(0, shape[0], shape[1:])
 
-    def elsewhere(self, target: Any, classes: int) -> Any:
-        return (target + 1) % classes
+def first_index(marked: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Index of the first element that is marked."""
+    return tuple(int(i) for i in np.argwhere(marked)[0])

@@ -14,16 +14,15 @@ dx of the input and dp of a parameter and the change d(output) that follows from
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from manualbp.domains import REALS, Domain, Interval
+from manualbp.blocks import Array, blockwise, widened
+from manualbp.domains import REALS, Domain, Interval, common
 
-Array = NDArray[Any]
 Params = Mapping[str, Array]
 R = TypeVar("R", bound="Record")
 
@@ -59,9 +58,21 @@ class Record:
         return type(self).__name__ + (f"({', '.join(shown)})" if shown else "")
 
     @classmethod
-    def examples(cls) -> tuple[Self, ...]:
-        """Instances that together use every option; tests and sweeps run over them."""
+    def examples(cls, rows: int = 3) -> tuple[Self, ...]:
+        """Instances that together use every option, for inputs of so many rows; tests and sweeps run over them."""
         return (cls(),)
+
+    #: How many axes the input must have between features and batch, where a record does not take any number.
+    extra_axes: ClassVar[int | None] = None
+
+    def check_axes(self, shape: tuple[int, ...]) -> None:
+        """Raise ValueError unless an input of this shape (features, *extra, m) has the axes this record takes."""
+        if self.extra_axes is not None and len(shape) != self.extra_axes + 2:
+            names = ", ".join(f"d{i + 1}" for i in range(self.extra_axes))
+            raise ValueError(
+                f"{self} takes inputs of {self.extra_axes + 2} axes, (features{', ' + names if names else ''}, m); got {shape}. "
+                "Reshape the input."
+            )
 
 
 def _fields(record: Record) -> tuple[Field[Any], ...]:
@@ -72,7 +83,7 @@ def catalogue(base: type[R]) -> dict[str, type[R]]:
     """All final classes below `base` that exist at this moment, by name, in alphabetical order.
 
     A new class is listed as soon as it is defined; nothing has to be registered. A class below a final one is not
-    listed: it is somebody's variation, such as a mistake planted by a test.
+    listed: it is somebody's variation, such as a mistake planted by a test. Nor is a private one, with an underscore.
     """
     found: dict[str, type[R]] = {}
     waiting = list(base.__subclasses__())
@@ -80,7 +91,7 @@ def catalogue(base: type[R]) -> dict[str, type[R]]:
         cls = waiting.pop()
         if inspect.isabstract(cls):
             waiting.extend(cls.__subclasses__())
-        else:
+        elif not cls.__name__.startswith("_"):
             found[cls.__name__] = cls
     return dict(sorted(found.items()))
 
@@ -90,6 +101,9 @@ class Layer(Record, ABC):
 
     #: The notes' letter for each parameter: weight is W, bias is b.
     symbols: ClassVar[Mapping[str, str]] = {}
+
+    #: Where each parameter starts when it is drawn at random; 0 unless given.
+    centres: Mapping[str, float] = {}
 
     @abstractmethod
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
@@ -129,75 +143,157 @@ class Activation(Layer):
         """The points where g' jumps."""
         return ()
 
+    def rows_in(self, rows_out: int) -> int:
+        """Rows of the input that give so many rows of output: what the Linear before it has to make."""
+        return rows_out
+
+    def noise(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+        """The random numbers that g uses on an input of this shape; None for nearly all, which use none."""
+        return None
+
 
 class Elementwise(Activation):
-    """An activation that acts on each element alone, so its Jacobian is diagonal: delta = dC/da * g'(z)."""
+    """An activation that acts on each element alone, so its Jacobian is diagonal: delta = dC/da * g'(z).
+
+    `value` and `derivative` are handed pieces of the input, in a dtype of at least 32 bits (`manualbp.blocks`), and may return
+    any floating dtype; the result is rounded once, to the dtype that came in.
+    """
+
+    #: Compute in float64 also for narrower inputs. Off where no digits can be lost: lines, and lines that are bent.
+    wide: ClassVar[bool] = True
 
     @abstractmethod
     def value(self, z: Array) -> Array:
-        """g(z), the same shape and dtype."""
+        """g(z), of the same shape."""
 
     @abstractmethod
-    def derivative(self, z: Array, a: Array) -> Array:
-        """g'(z) as a new array; a = g(z) is at hand for the functions whose derivative is simpler in terms of it."""
+    def derivative(self, z: Array) -> Array:
+        """g'(z) as a new array of the same shape."""
+
+    def vjp(self, z: Array, grad_output: Array) -> Array:
+        """g'(z) * grad_output, the product of the upstream gradient with a diagonal Jacobian."""
+        grad = self.derivative(z)
+        grad *= grad_output  # in place: derivative() made this array for us
+        return grad
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        a = self.value(x)
-        return a, (x, a)
+        return blockwise(self.value, x, wide=self.wide), x
 
     def backward(self, params: Params, residuals: Any, grad_output: Array) -> tuple[Array, dict[str, Array]]:
-        grad = self.derivative(*residuals)
-        grad *= grad_output  # in place: derivative() made this array for us
-        return grad, {}
+        return blockwise(self.vjp, residuals, grad_output, wide=self.wide), {}
 
 
 class Loss(Record, ABC):
     """The last step: one number C from the network's output and a target.
 
     A loss is a sum or a mean over *terms*: one per element, or one per sample. Subclasses give the terms and their
-    gradient; the reduction is written here once.
+    gradient; splitting the output into the loss's inputs, and the reduction, are written here once. Everything is computed in
+    float64 and rounded once, to the dtype that came in.
+
+        forward(params, input, target)            -> (C, residuals)
+        backward(params, residuals, grad_output)  -> (grad_input, grad_params)
+
+    `params` is empty but for a loss that holds a matrix of its own. C is a scalar, or for the reduction "none" the array of
+    terms, and grad_output, dC'/dC of whatever C is part of, has its shape.
     """
 
     formula: ClassVar[str]
     derivative_formula: ClassVar[str]
-    #: Where the input, the network's output, has to lie.
-    domain: ClassVar[Interval] = REALS
-    target_domain: ClassVar[Domain] = REALS
+    #: The domain of each input. A loss of several takes the features of the network's output in so many equal blocks.
+    inputs: ClassVar[tuple[Interval, ...]] = (REALS,)
+    target_domain: Domain = REALS
     #: The activation that maps any real output into `domain`.
     link: ClassVar[str] = "Identity"
-    #: "mean" divides the sum of the terms by their number, "sum" does not.
+    #: True where there is one term per sample, (*extra, m), and not one per element, (features, *extra, m).
+    per_sample: ClassVar[bool] = False
+    #: Over which axis torch's twin takes what we take over features, for inputs with extra axes: 1, or the last.
+    features_last: ClassVar[bool] = False
+    #: The letter for each parameter, as for a layer.
+    symbols: ClassVar[Mapping[str, str]] = {}
+    centres: Mapping[str, float] = {}
+    #: "mean" divides the sum of the terms by their number, "batchmean" by that of the samples, "sum" by 1; "none" adds nothing.
     reduction: str
 
-    @abstractmethod
-    def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
-        """Return (terms, saved): the terms whose sum or mean is C, and what `gradient` needs."""
+    @property
+    def domain(self) -> Interval:
+        """Where the network's output has to lie: in the domain of every input."""
+        return common(self.inputs)
 
     @abstractmethod
-    def gradient(self, saved: Any, scale: float) -> Array:
-        """dC/d input, when dC/d term is `scale` for every term."""
+    def terms(self, *arrays: Any) -> tuple[Array, Any]:
+        """Return (terms, saved) from the inputs and the target: the terms, and what `gradient` needs."""
 
-    def forward(self, input: Array, target: Array) -> tuple[np.floating[Any], Any]:
+    @abstractmethod
+    def gradient(self, saved: Any, scale: Array) -> Array | tuple[Array, ...]:
+        """dC/d input, one array for each input, when dC/d term is `scale`: a number, or an array of the terms' shape."""
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each parameter, by torch's name for it."""
+        return {}
+
+    def block_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of each input for an output of this shape. Raises ValueError when the rows do not split."""
+        blocks = len(self.inputs)
+        if shape[0] % blocks:
+            raise ValueError(
+                f"{self} takes {blocks} inputs, equal blocks of the output's rows; got {shape[0]} rows. "
+                f"Let the last layer have a multiple of {blocks}."
+            )
+        return (shape[0] // blocks, *shape[1:])
+
+    def terms_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the terms for a network's output of this shape (features, *extra, m)."""
+        block = self.block_shape(shape)
+        return block[1:] if self.per_sample else block
+
+    def count(self, terms: Array, saved: Any) -> Any:
+        """What the sum of the terms is divided by."""
+        return {"mean": terms.size, "batchmean": terms.shape[-1]}.get(self.reduction, 1)
+
+    def forward(self, params: Params, input: Array, target: Array) -> tuple[Any, Any]:
         """Return (C, residuals) for the network's output (features, *extra, m) and its target."""
-        terms, saved = self.terms(input, target)
-        count = terms.size if self.reduction == "mean" else 1
-        return terms.sum() / count, (saved, count)
+        dtype, working = input.dtype, widened(input.dtype)
+        blocks = np.split(input.astype(working, copy=False), len(self.inputs)) if len(self.inputs) > 1 else [input]
+        blocks = [block.astype(working, copy=False) for block in blocks]
+        if target.dtype == dtype:
+            target = target.astype(working, copy=False)
+        terms, saved = self.terms(*blocks, target)
+        count = self.count(terms, saved)
+        total = terms if self.reduction == "none" else terms.sum() / count
+        return total.astype(dtype, copy=False), (saved, count, dtype)
 
-    def backward(self, residuals: Any, grad_output: float = 1.0) -> Array:
-        """dC/d input; `grad_output` is the upstream gradient of C itself, 1 unless the loss is part of something larger."""
-        saved, count = residuals
-        return self.gradient(saved, float(grad_output) / count)
+    def backward(self, params: Params, residuals: Any, grad_output: Any = 1.0) -> tuple[Array, dict[str, Array]]:
+        """Return (dC/d input, dC/d parameters by name); `grad_output` is the upstream gradient of C itself."""
+        saved, count, dtype = residuals
+        grad = self.gradient(saved, np.asarray(grad_output, dtype=widened(dtype)) / count)
+        if isinstance(grad, tuple):
+            grad = np.concatenate(grad)
+        return grad.astype(dtype, copy=False), {}
+
+
+#: The reductions of nearly every loss of torch.
+REDUCTIONS = ("mean", "sum", "none")
 
 
 @dataclass(frozen=True)
 class ReducedLoss(Loss):
-    """A loss whose terms are averaged or added up, as the option says. Raises ValueError for another reduction."""
+    """A loss whose terms are averaged, added up or left alone, as the option says. Raises ValueError for another reduction."""
+
+    reductions: ClassVar[tuple[str, ...]] = REDUCTIONS
 
     reduction: str = "mean"
 
     def __post_init__(self) -> None:
-        if self.reduction not in ("mean", "sum"):
-            raise ValueError(f"{type(self).__name__} takes reduction 'mean' or 'sum'; got {self.reduction!r}.")
+        if self.reduction not in self.reductions:
+            raise ValueError(
+                f"{type(self).__name__} takes reduction {' or '.join(map(repr, self.reductions))}; got {self.reduction!r}."
+            )
 
     @classmethod
-    def examples(cls) -> tuple[Self, ...]:
-        return cls(), cls(reduction="sum")
+    def examples(cls, rows: int = 3) -> tuple[Self, ...]:
+        return tuple(cls(**options, reduction=reduction) for options in cls.choices(rows) for reduction in cls.reductions)
+
+    @classmethod
+    def choices(cls, rows: int) -> Iterable[Mapping[str, Any]]:
+        """The sets of the other options that `examples` crosses with every reduction."""
+        return ({},)

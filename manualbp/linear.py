@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from manualbp.layer import Array, Layer, Params
+from manualbp.blocks import Array, widened
+from manualbp.layer import Layer, Params
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Linear(Layer):
         return f"Linear({self.in_features}, {self.out_features}{'' if self.bias else ', bias=False'})"
 
     @classmethod
-    def examples(cls) -> tuple[Self, ...]:
+    def examples(cls, rows: int = 3) -> tuple[Self, ...]:
         return cls(5, 3), cls(3, 4, bias=False)
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -58,19 +59,26 @@ class Linear(Layer):
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
         rows = self.rows_out(x.shape[0])
-        z = params["weight"] @ _columns(x)
+        z = _wide(params["weight"]) @ _wide(_columns(x))
         if self.bias:
             z += params["bias"][:, None]
-        return z.reshape(rows, *x.shape[1:]), x
+        return z.reshape(rows, *x.shape[1:]).astype(x.dtype, copy=False), x
 
     def backward(self, params: Params, residuals: Any, grad_output: Array) -> tuple[Array, dict[str, Array]]:
-        a, delta = _columns(residuals), _columns(grad_output)
+        a, delta = _wide(_columns(residuals)), _wide(_columns(grad_output))
         grads = {"weight": delta @ a.T}
         if self.bias:
             grads["bias"] = delta.sum(axis=1)
-        return (params["weight"].T @ delta).reshape(residuals.shape), grads
+        grad = (_wide(params["weight"]).T @ delta).reshape(residuals.shape)
+        dtype = residuals.dtype
+        return grad.astype(dtype, copy=False), {name: own.astype(dtype, copy=False) for name, own in grads.items()}
 
 
 def _columns(x: Array) -> Array:
     """(features, *extra, m) as a matrix with one column for each position and sample; a view where NumPy can."""
     return x if x.ndim == 2 else x.reshape(x.shape[0], -1)
+
+
+def _wide(x: Array) -> Array:
+    """The array itself, or as float32 where it has a half precision: products are added up in more bits than they have."""
+    return x.astype(widened(x.dtype, wide=False), copy=False)

@@ -9,8 +9,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from manualbp.blocks import Array, is_floating
 from manualbp.domains import REALS
-from manualbp.layer import Activation, Array, Layer, Loss, Params
+from manualbp.layer import Activation, Layer, Loss, Params
 from manualbp.linear import Linear
 
 
@@ -53,6 +54,8 @@ class Network:
     def dense(cls, widths: Sequence[int], hidden: Activation, output: Activation, loss: Loss, *, bias: bool = True) -> Self:
         """The notes' network: widths n_0, n_1, .., n_L joined by Linear layers, `hidden` behind all but the last of them.
 
+        The widths are those behind the activations: before a gate, which halves its rows, the Linear has twice as many.
+
         >>> from manualbp import HalfSquaredError, Sigmoid
         >>> Network.dense((3, 3, 3), Sigmoid(), Sigmoid(), HalfSquaredError()).depth
         2
@@ -60,9 +63,10 @@ class Network:
         if len(widths) < 2:
             raise ValueError(f"a network takes at least two widths, input and output; got {tuple(widths)}.")
         layers: list[Layer] = []
-        for rows_in, rows_out in pairwise(widths):
-            layers += [Linear(rows_in, rows_out, bias), hidden]
-        return cls((*layers[:-1], output), loss)
+        activations = [hidden] * (len(widths) - 2) + [output]
+        for (rows_in, rows_out), activation in zip(pairwise(widths), activations, strict=True):
+            layers += [Linear(rows_in, activation.rows_in(rows_out), bias), activation]
+        return cls(tuple(layers), loss)
 
     def _rows(self, rows: int) -> int:
         """Rows of the output for an input of so many rows; raises where two layers do not fit."""
@@ -79,6 +83,11 @@ class Network:
             numbers.append(count)
         return tuple(numbers)
 
+    @cached_property
+    def holders(self) -> tuple[Layer | Loss, ...]:
+        """What the dictionaries of parameters belong to: every layer, and the loss if it has parameters."""
+        return (*self.layers, self.loss) if self.loss.parameter_shapes() else self.layers
+
     @property
     def depth(self) -> int:
         """The notes' L: how many Linear layers the chain has."""
@@ -89,7 +98,7 @@ class Network:
 
         Raises TypeError for the wrong kind of number, ValueError for a wrong count, shape or value.
         """
-        if x.dtype.kind != "f":
+        if not is_floating(x.dtype):
             raise TypeError(f"the input takes floating-point numbers; got dtype {x.dtype}. Convert it: x.astype(np.float64).")
         if x.ndim < 2:
             raise ValueError(
@@ -98,16 +107,19 @@ class Network:
         if x.shape[-1] == 0:
             raise ValueError(f"the batch takes at least one sample; got an input of shape {x.shape}.")
         rows = self._rows(x.shape[0])
-        if len(params) != len(self.layers):
+        if len(params) != len(self.holders):
             raise ValueError(
-                f"params takes one dictionary per layer, empty for an activation: {len(self.layers)} here; got {len(params)}."
+                "params takes one dictionary per layer, empty for an activation, and one for a loss that has parameters: "
+                f"{len(self.holders)} here; got {len(params)}."
             )
-        for position, (layer, given) in enumerate(zip(self.layers, params, strict=True)):
+        for position, (layer, given) in enumerate(zip(self.holders, params, strict=True)):
+            layer.check_axes(x.shape)
             _check_params(position, layer, given, x.dtype)
-        self.loss.target_domain.check(target, (rows, *x.shape[1:]), x.dtype, str(self.loss))
+        self.loss.check_axes(x.shape)
+        self.loss.target_domain.check(target, self.loss.block_shape((rows, *x.shape[1:])), x.dtype, str(self.loss))
 
 
-def _check_params(position: int, layer: Layer, given: Params, dtype: np.dtype[Any]) -> None:
+def _check_params(position: int, layer: Layer | Loss, given: Params, dtype: np.dtype[Any]) -> None:
     shapes = layer.parameter_shapes()
     if given.keys() != shapes.keys():
         raise ValueError(f"layer {position}, {layer}, takes the parameters {sorted(shapes)}; got {sorted(given)}.")
@@ -124,17 +136,18 @@ def _check_params(position: int, layer: Layer, given: Params, dtype: np.dtype[An
 def init(
     network: Network, seed: int | np.random.Generator = 0, *, dtype: DTypeLike = np.float64, gain: float = 1.0
 ) -> tuple[dict[str, Array], ...]:
-    """Draw parameters: weights from N(0, gain^2 / in_features), biases from N(0, 0.1^2).
+    """Draw parameters: weights from N(0, gain^2 / in_features), biases and slopes from N(their centre, 0.1^2).
 
     With gain 1 a layer keeps the variance of its input (LeCun et al. 1998, Efficient BackProp, section 4.6). No two numbers
-    are equal and none is 0, so nothing hides behind a symmetry. Returns one dictionary per layer, by torch's names.
+    are equal and none is 0, so nothing hides behind a symmetry. Returns one dictionary per
+    layer, by torch's names, and one more for a loss that has parameters.
     """
     rng = np.random.default_rng(seed)
     params = []
-    for layer in network.layers:
+    for layer in network.holders:
         drawn = {}
         for name, shape in layer.parameter_shapes().items():
             spread = gain / np.sqrt(shape[1]) if len(shape) > 1 else 0.1
-            drawn[name] = (spread * rng.standard_normal(shape)).astype(dtype)
+            drawn[name] = (layer.centres.get(name, 0.0) + spread * rng.standard_normal(shape)).astype(dtype)
         params.append(drawn)
     return tuple(params)

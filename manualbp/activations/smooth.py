@@ -7,8 +7,9 @@ from typing import ClassVar, Self
 import numpy as np
 
 from manualbp import _special as special
+from manualbp.blocks import Array
 from manualbp.domains import Interval
-from manualbp.layer import Array, Elementwise, Kink
+from manualbp.layer import Elementwise, Kink
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,9 @@ class Sigmoid(Elementwise):
     def value(self, z: Array) -> Array:
         return special.expit(z)
 
-    def derivative(self, z: Array, a: Array) -> Array:
-        slope: Array = special.expit(-z)
-        slope *= a
-        return slope
+    def derivative(self, z: Array) -> Array:
+        e = np.exp(-np.abs(z))
+        return e / ((1 + e) * (1 + e))
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,9 @@ class Tanh(Elementwise):
     def value(self, z: Array) -> Array:
         return np.tanh(z)
 
-    def derivative(self, z: Array, a: Array) -> Array:
-        slope = 1 - a
-        slope *= 1 + a
-        return slope
+    def derivative(self, z: Array) -> Array:
+        e = np.exp(-2 * np.abs(z))
+        return 4 * e / ((1 + e) * (1 + e))
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Softplus(Elementwise):
         return (Kink(self.threshold / self.beta, float(special.expit(self.threshold))),)
 
     @classmethod
-    def examples(cls) -> tuple[Self, ...]:
+    def examples(cls, rows: int = 3) -> tuple[Self, ...]:
         return cls(), cls(beta=3.0, threshold=1.0)
 
     def value(self, z: Array) -> Array:
@@ -86,7 +85,7 @@ class Softplus(Elementwise):
         smooth = np.log1p(np.exp(np.minimum(scaled, self.threshold))) / self.beta
         return np.where(scaled > self.threshold, z, smooth)
 
-    def derivative(self, z: Array, a: Array) -> Array:
+    def derivative(self, z: Array) -> Array:
         scaled = self.beta * z
         return np.where(scaled > self.threshold, z.dtype.type(1), special.expit(scaled))
 
@@ -125,7 +124,7 @@ class GELU(Elementwise):
         return "(1 + t)/2 + z (1 - t^2)/2 sqrt(2/pi) (1 + 0.134145 z^2)"
 
     @classmethod
-    def examples(cls) -> tuple[Self, ...]:
+    def examples(cls, rows: int = 3) -> tuple[Self, ...]:
         return cls(), cls(approximate="tanh")
 
     def _tanh(self, z: Array) -> Array:
@@ -135,7 +134,7 @@ class GELU(Elementwise):
         below = special.ndtr(z) if self.approximate == "none" else (1 + self._tanh(z)) / 2
         return z * below
 
-    def derivative(self, z: Array, a: Array) -> Array:
+    def derivative(self, z: Array) -> Array:
         if self.approximate == "none":
             density = np.exp(z * z / -2) / sqrt(2 * pi)
             return special.ndtr(z) + z * density

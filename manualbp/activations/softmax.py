@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from manualbp.blocks import Array
 from manualbp.domains import Interval
-from manualbp.layer import Activation, Array, Params
+from manualbp.layer import Activation, Params
 
 
 def shifted(z: Array) -> Array:

@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from manualbp import _special as special
-from manualbp.domains import UNIT, Domain, Interval
-from manualbp.layer import Array, ReducedLoss
+from manualbp.blocks import Array
+from manualbp.domains import UNIT, Interval
+from manualbp.layer import ReducedLoss
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class BCELoss(ReducedLoss):
 
     formula: ClassVar[str] = "-sum (y log a + (1 - y) log(1 - a)) / N"
     derivative_formula: ClassVar[str] = "(a - y) / (a (1 - a)) / N"
-    domain: ClassVar[Interval] = UNIT
-    target_domain: ClassVar[Domain] = UNIT
+    inputs: ClassVar[tuple[Interval, ...]] = (UNIT,)
+    target_domain = UNIT
     link: ClassVar[str] = "Sigmoid"
 
     _LOG_FLOOR: ClassVar[float] = -100.0
@@ -42,7 +43,7 @@ class BCELoss(ReducedLoss):
         log_rest = np.maximum(np.log1p(-input), self._LOG_FLOOR)
         return (target - 1) * log_rest - target * log_a, (input, target)
 
-    def gradient(self, saved: Any, scale: float) -> Array:
+    def gradient(self, saved: Any, scale: Array) -> Array:
         a, y = saved
         grad = a - y
         grad /= np.maximum(a * (1 - a), self._VARIANCE_FLOOR)
@@ -67,13 +68,13 @@ class BCEWithLogitsLoss(ReducedLoss):
 
     formula: ClassVar[str] = "sum ((1 - y) z + log(1 + exp(-z))) / N"
     derivative_formula: ClassVar[str] = "(1 / (1 + exp(-z)) - y) / N"
-    target_domain: ClassVar[Domain] = UNIT
+    target_domain = UNIT
 
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
         log_rest = np.log1p(np.exp(-np.abs(input)))
         return (1 - target) * input + np.maximum(-input, 0) + log_rest, (input, target)
 
-    def gradient(self, saved: Any, scale: float) -> Array:
+    def gradient(self, saved: Any, scale: Array) -> Array:
         z, y = saved
         grad: Array = special.expit(z)
         grad -= y

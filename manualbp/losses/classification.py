@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from manualbp.activations.softmax import shifted
-from manualbp.domains import ClassIndices, Domain
-from manualbp.layer import Array, ReducedLoss
+from manualbp.blocks import Array
+from manualbp.layer import ReducedLoss
+from manualbp.targets import ClassIndices
 
 
 def _target_elements(target: Array) -> tuple[Array, ...]:
@@ -31,14 +32,15 @@ class NLLLoss(ReducedLoss):
 
     formula: ClassVar[str] = "-sum a[y] / m"
     derivative_formula: ClassVar[str] = "-[i = y] / m"
-    target_domain: ClassVar[Domain] = ClassIndices()
+    per_sample: ClassVar[bool] = True
+    target_domain = ClassIndices()
     link: ClassVar[str] = "LogSoftmax"
 
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
         right = _target_elements(target)
         return -input[right], (input, right)
 
-    def gradient(self, saved: Any, scale: float) -> Array:
+    def gradient(self, saved: Any, scale: Array) -> Array:
         a, right = saved
         grad = np.zeros_like(a)
         grad[right] = -scale
@@ -61,7 +63,8 @@ class CrossEntropyLoss(ReducedLoss):
 
     formula: ClassVar[str] = "sum (log(sum_k exp(z_k)) - z[y]) / m"
     derivative_formula: ClassVar[str] = "(softmax(z) - [i = y]) / m"
-    target_domain: ClassVar[Domain] = ClassIndices()
+    per_sample: ClassVar[bool] = True
+    target_domain = ClassIndices()
 
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
         right = _target_elements(target)
@@ -72,7 +75,7 @@ class CrossEntropyLoss(ReducedLoss):
         p /= total
         return np.log(total) - logits_of_right, (p, right)
 
-    def gradient(self, saved: Any, scale: float) -> Array:
+    def gradient(self, saved: Any, scale: Array) -> Array:
         p, right = saved
         grad = p * scale
         grad[right] -= scale

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from manualbp.layer import Array, Loss, ReducedLoss
+from manualbp.blocks import Array
+from manualbp.layer import Loss, ReducedLoss
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class HalfSquaredError(Loss):
         difference = input - target
         return difference * difference / 2, difference
 
-    def gradient(self, saved: Any, scale: float) -> Array:
+    def gradient(self, saved: Any, scale: Array) -> Array:
         return saved * scale
 
 
@@ -53,5 +54,5 @@ class MSELoss(ReducedLoss):
         difference = input - target
         return difference * difference, difference
 
-    def gradient(self, saved: Any, scale: float) -> Array:
+    def gradient(self, saved: Any, scale: Array) -> Array:
         return saved * (2 * scale)
