@@ -241,6 +241,10 @@ class Loss(Record, ABC):
             )
         return (shape[0] // blocks, *shape[1:])
 
+    def target_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape (classes, *extra, m) that `target_domain` checks and samples for, for an output of this shape."""
+        return self.block_shape(shape)
+
     def terms_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the terms for a network's output of this shape (features, *extra, m)."""
         block = self.block_shape(shape)
@@ -265,7 +269,8 @@ class Loss(Record, ABC):
     def backward(self, params: Params, residuals: Any, grad_output: Any = 1.0) -> tuple[Array, dict[str, Array]]:
         """Return (dC/d input, dC/d parameters by name); `grad_output` is the upstream gradient of C itself."""
         saved, count, dtype = residuals
-        grad = self.gradient(saved, np.asarray(grad_output, dtype=widened(dtype)) / count)
+        upstream = np.asarray(grad_output, dtype).astype(widened(dtype))  # it has the precision of C
+        grad = self.gradient(saved, upstream / count)
         if isinstance(grad, tuple):
             grad = np.concatenate(grad)
         return grad.astype(dtype, copy=False), {}

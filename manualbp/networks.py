@@ -74,6 +74,10 @@ class Network:
             rows = layer.rows_out(rows)
         return rows
 
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the output for an input of this shape (features, *extra, m). Raises ValueError where the rows do not fit."""
+        return (self._rows(shape[0]), *shape[1:])
+
     @cached_property
     def numbers(self) -> tuple[int, ...]:
         """For each layer of the chain, the notes' number l of the layer it belongs to."""
@@ -106,7 +110,7 @@ class Network:
             )
         if x.shape[-1] == 0:
             raise ValueError(f"the batch takes at least one sample; got an input of shape {x.shape}.")
-        rows = self._rows(x.shape[0])
+        output = self.output_shape(x.shape)
         if len(params) != len(self.holders):
             raise ValueError(
                 "params takes one dictionary per layer, empty for an activation, and one for a loss that has parameters: "
@@ -116,7 +120,7 @@ class Network:
             layer.check_axes(x.shape)
             _check_params(position, layer, given, x.dtype)
         self.loss.check_axes(x.shape)
-        self.loss.target_domain.check(target, self.loss.block_shape((rows, *x.shape[1:])), x.dtype, str(self.loss))
+        self.loss.target_domain.check(target, self.loss.target_shape(output), x.dtype, str(self.loss))
 
 
 def _check_params(position: int, layer: Layer | Loss, given: Params, dtype: np.dtype[Any]) -> None:

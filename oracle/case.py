@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,14 +26,18 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True)
 class Shape:
-    """Widths n_0 .. n_L and the batch size m; written as a name, or as 4-8-3x16."""
+    """Widths n_0 .. n_L, the axes between features and batch, and the batch size m; written as a name, or as 4-8-3x16.
+
+    With axes in between it is 4-8-3x2x5x16: every node is an array (features, 2, 5, 16).
+    """
 
     widths: tuple[int, ...]
     batch: int
     name: str = ""
+    extra: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return self.name or f"{'-'.join(map(str, self.widths))}x{self.batch}"
+        return self.name or "x".join(map(str, ("-".join(map(str, self.widths)), *self.extra, self.batch)))
 
 
 #: The shapes of the sweep. Within one, sizes differ where the shape's own point allows it, so that a transpose shows.
@@ -49,9 +54,20 @@ SHAPES: dict[str, Shape] = {
         Shape((2, 31, 29), 5, "tall"),
         Shape((4, 7, 5, 3), 6, "distinct"),
         Shape((3, 5, 2), 67, "many"),
+        Shape((4, 6, 3), 5, "sequence", (7,)),
+        Shape((3, 5, 4), 6, "image", (2, 7)),
     )
 }
-DTYPES = ("float64", "float32")
+#: The dtypes that are compared, widest first. NumPy knows bfloat16 by way of ml_dtypes.
+DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(kind)
+    for name, kind in {
+        "float64": np.float64,
+        "float32": np.float32,
+        "float16": np.float16,
+        "bfloat16": ml_dtypes.bfloat16,
+    }.items()
+}
 
 
 def unknown(kind: str, text: str, known: list[str]) -> SpecError:
@@ -66,16 +82,18 @@ def parse_shape(text: str) -> Shape:
     """A named shape, or widths and batch as in 4-8-3x16."""
     if text in SHAPES:
         return SHAPES[text]
-    match = re.fullmatch(r"(\d+(?:-\d+)+)x(\d+)", text)
+    match = re.fullmatch(r"(\d+(?:-\d+)+)((?:x\d+)+)", text)
     if not match:
         raise unknown("shape", text, [*SHAPES, "or widths and batch as in 4-8-3x16"])
-    shape = Shape(tuple(map(int, match[1].split("-"))), int(match[2]))
-    if min(*shape.widths, shape.batch) < 1:
+    *extra, batch = map(int, match[2][1:].split("x"))
+    shape = Shape(tuple(map(int, match[1].split("-"))), batch, extra=tuple(extra))
+    if min(*shape.widths, *shape.extra, shape.batch) < 1:
         raise SpecError(f"a shape takes widths and a batch from 1; got {text!r}.")
     return shape
 
 
 def parse_dtype(text: str) -> str:
+    """The name of a dtype that is compared."""
     if text not in DTYPES:
         raise unknown("dtype", text, list(DTYPES))
     return text
@@ -108,8 +126,17 @@ def parse_record(text: str, base: type[R]) -> R:
 
 
 def _check_option(name: str, value: Any, default: Any) -> None:
-    """An option is of its default's kind: a finite number where that is a number, a text where it is one."""
-    if isinstance(default, float):
+    """An option is of its default's kind: a finite number where that is a number, a text where it is one.
+
+    Where the default is None, weights are meant: a tuple of finite numbers, or a class index.
+    """
+    if default is None and isinstance(value, tuple):
+        for each in value:
+            _check_option(name, each, 1.0)
+    elif default is None:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise TypeError(f"{name} takes None, a whole number or a tuple of numbers; got {value!r}.")
+    elif isinstance(default, float):
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(float(value)):
             raise TypeError(f"{name} takes a finite number, such as {default}; got {value!r}.")
     elif not isinstance(value, type(default)):
@@ -150,19 +177,21 @@ class Spec:
         return spec
 
     def network(self) -> Network:
-        return Network.dense(self.shape.widths, self.hidden, self.output, self.loss)
+        """The dense network; the last width counts for each of the loss's inputs. Raises ValueError where parts do not fit."""
+        *widths, last = self.shape.widths
+        return Network.dense((*widths, last * len(self.loss.inputs)), self.hidden, self.output, self.loss)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network with numbers: what every run takes. `grad_loss` is the upstream gradient of the loss itself."""
+    """A network with numbers: what every run takes. `grad_loss` is the upstream gradient of the loss itself, of its shape."""
 
     name: str
     network: Network
     params: tuple[dict[str, Array], ...]
     x: Array
     target: NDArray[Any]
-    grad_loss: float = 1.0
+    grad_loss: Any = 1.0
 
     @property
     def dtype(self) -> np.dtype[Any]:

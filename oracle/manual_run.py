@@ -18,7 +18,7 @@ def manual_run(case: Case) -> Trace:
     except Exception as error:
         count = len(case.network.layers)
         nothing = (None,) * (count + 1)
-        return Trace(case.network, None, nothing, nothing, ({},) * count, _reason(error))
+        return Trace(case.network, None, nothing, nothing, ({},) * len(case.params), _reason(error))
 
 
 def _reason(error: Exception) -> str:
@@ -35,10 +35,11 @@ def layerwise_run(case: Case, reference: Trace) -> Trace:
     network, count = case.network, len(case.network.layers)
     values: list[Any] = [reference.values[0], *[None] * count]
     gradients: list[Any] = [None] * (count + 1)
-    parameter_gradients: list[dict[str, Any]] = [{} for _ in network.layers]
+    parameter_gradients: list[dict[str, Any]] = [{} for _ in case.params]
+    of_loss = case.params[count] if len(case.params) > count else {}
     loss, failure = None, reference.failure
     with np.errstate(all="ignore"):
-        for i, (layer, params) in enumerate(zip(network.layers, case.params, strict=True)):
+        for i, (layer, params) in enumerate(zip(network.layers, case.params, strict=False)):
             try:
                 values[i + 1], residuals = layer.forward(params, _to_read(reference.values[i]))
                 upstream = reference.gradients[i + 1]
@@ -48,8 +49,10 @@ def layerwise_run(case: Case, reference: Trace) -> Trace:
                 failure = f"{layer}: {_reason(error)}"
         try:
             if reference.loss is not None:
-                loss, residuals = network.loss.forward(_to_read(reference.values[count]), case.target)
-                gradients[count] = network.loss.backward(residuals, case.grad_loss)
+                loss, residuals = network.loss.forward(of_loss, _to_read(reference.values[count]), case.target)
+                gradients[count], grads = network.loss.backward(of_loss, residuals, case.grad_loss)
+                if of_loss:
+                    parameter_gradients[count] = grads
         except Exception as error:
             failure = f"{network.loss}: {_reason(error)}"
     return Trace(network, loss, tuple(values), tuple(gradients), tuple(parameter_gradients), failure)

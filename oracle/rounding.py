@@ -11,6 +11,7 @@ here: whatever `scales` returns per quantity only has to broadcast against the a
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ REPLICAS = 16
 
 def unit_roundoff(dtype: np.dtype[Any]) -> float:
     """The largest relative error of one rounding to nearest: half the gap between 1 and the next number."""
-    return float(np.finfo(dtype).eps) / 2
+    return float(ml_dtypes.finfo(dtype).eps) / 2
 
 
 def disturbed(name: str, dtype: np.dtype[Any], count: int = REPLICAS) -> Replicas:
@@ -58,12 +59,15 @@ def movement(exact: Any, noisy: Any) -> NDArray[np.float64]:
     return furthest * np.sqrt(np.mean(share * share, axis=0))
 
 
-def floor(array: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:
-    """The rounding of the result itself: a unit roundoff of each element, and never less than the smallest float; 0 for 0."""
+def floor(array: Any, exact: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    """The rounding of the result itself: a unit roundoff of each element, and never less than the smallest float.
+
+    Where `exact`, the same in float64, is 0 too, nothing is rounded and the floor is 0.
+    """
     size = np.abs(np.asarray(array, dtype=np.float64))
-    return np.where(
-        np.isfinite(size) & (size > 0), np.maximum(unit_roundoff(dtype) * size, np.finfo(dtype).smallest_subnormal), 0.0
-    )
+    size = np.where(size > 0, size, np.abs(np.asarray(exact, dtype=np.float64)))
+    smallest = float(ml_dtypes.finfo(dtype).smallest_subnormal)
+    return np.where(np.isfinite(size) & (size > 0), np.maximum(unit_roundoff(dtype) * size, smallest), 0.0)
 
 
 def scales(case: Case, reference: Trace) -> dict[Quantity, NDArray[np.float64]]:
@@ -75,7 +79,7 @@ def scales(case: Case, reference: Trace) -> dict[Quantity, NDArray[np.float64]]:
         for quantity, array in reference.quantities().items():
             if array is None:
                 continue
-            found[quantity] = floor(array, case.dtype)
+            found[quantity] = floor(array, array if exact[quantity] is None else exact[quantity], case.dtype)
             if exact[quantity] is not None and noisy[quantity] is not None:
                 found[quantity] = np.maximum(found[quantity], movement(exact[quantity], noisy[quantity]))
         return found

@@ -1,48 +1,20 @@
-"""The reference side: the same network through torch.nn and torch.autograd.
-
-This is the one place that knows torch's layout: there the batch comes first, (m, features, *extra), here it comes last.
-"""
+"""The reference side: the same network through torch.nn and torch.autograd."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from manualbp import Activation, Trace
-from manualbp.layer import Record
+from manualbp.layer import Layer
 from oracle.case import Case
-
-
-class _HalfSquaredError(torch.nn.Module):
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return 0.5 * ((input - target) ** 2).sum()
-
-
-#: Records whose twin is not in torch.nn under their own name, each with its reason.
-_NO_NAMESAKE: dict[str, type[torch.nn.Module]] = {
-    "HalfSquaredError": _HalfSquaredError,  # the notes' cost; torch.nn has the squared error only without the 1/2
-}
-
-
-@lru_cache(maxsize=1024)
-def twin(record: Record) -> torch.nn.Module:
-    """The module of torch.nn with the record's name and options. It owns no numbers: parameters are passed to each call."""
-    name = record.twin()
-    make = _NO_NAMESAKE.get(name) or getattr(torch.nn, name)
-    with torch.device("meta"):
-        module: torch.nn.Module = make(**record.twin_options())
-    return module
-
-
-def _call(module: torch.nn.Module, params: dict[str, Tensor], *inputs: Tensor) -> Tensor:
-    output: Tensor = functional_call(module, params, inputs) if params else module(*inputs)
-    return output
+from oracle.twins import Params, call, call_loss, to_numpy, to_torch
 
 
 @dataclass(frozen=True)
@@ -61,81 +33,118 @@ class _Twin:
 
     def __init__(self, case: Case, dtype: torch.dtype | None, replicas: Replicas | None) -> None:
         self.case, self.dtype, self.replicas = case, dtype, replicas
-        self.params = [{name: self.leaf(value) for name, value in own.items()} for own in case.params]
-        self.x = self.leaf(np.moveaxis(case.x, -1, 0))
-        self.target = self._spread(np.moveaxis(case.target, -1, 0))
+        self.params = [{name: self.leaf(_as_is(value)) for name, value in own.items()} for own in case.params]
+        self.x = self.leaf(to_torch(case.x))
+        self.target = self._spread(to_torch(case.target))
+        self.upstream = self._spread(to_torch(np.asarray(case.grad_loss, dtype=case.dtype)))
 
     @property
     def flat(self) -> list[Tensor]:
         return [value for own in self.params for value in own.values()]
 
-    def _spread(self, array: NDArray[Any]) -> Tensor:
-        native = array.astype(np.int64) if array.dtype.kind in "iu" else np.array(array, order="C")  # torch's only class indices
-        tensor = torch.from_numpy(np.ascontiguousarray(native))
+    def _spread(self, tensor: Tensor) -> Tensor:
         if self.dtype and tensor.is_floating_point():
             tensor = tensor.to(self.dtype)
         return tensor.expand(self.replicas.count, *tensor.shape).clone() if self.replicas else tensor
 
-    def leaf(self, array: NDArray[Any]) -> Tensor:
-        return self._spread(array).requires_grad_()
+    def leaf(self, tensor: Tensor) -> Tensor:
+        return self._spread(tensor).requires_grad_()
 
     def perturb(self, tensor: Tensor) -> Tensor:
         return self.replicas.perturb(tensor) if self.replicas else tensor
 
-    def call(self, record: Record, params: dict[str, Tensor], *inputs: Tensor) -> Tensor:
-        module = twin(record)
+    def noise_of(self, tensor: Tensor) -> Tensor:
+        """What perturbing a tensor of ones adds to it."""
+        return self.perturb(torch.ones_like(tensor)) - 1
+
+    def call(self, layer: Layer, params: Params, value: Tensor) -> Tensor:
+        """One layer, in every replica."""
+        drawn = layer.noise(self._case_shape(value), self.case.dtype) if isinstance(layer, Activation) else None
+        extra = () if drawn is None else (self._spread(to_torch(drawn)),)
         if not self.replicas:
-            return _call(module, params, *inputs)
-        if params or len(inputs) > 1:
-            output: Tensor = vmap(partial(_call, module))(params, *inputs)
+            return call(layer, params, value, *extra)
+        if params:
+            output: Tensor = vmap(partial(call, layer))(params, value, *extra)
         else:  # to a layer without parameters the replicas are more samples
-            output = module(inputs[0].flatten(0, 1)).unflatten(0, inputs[0].shape[:2])
+            output = call(layer, params, *(each.flatten(0, 1) for each in (value, *extra))).unflatten(0, value.shape[:2])
         output = self.perturb(output)
-        if isinstance(record, Activation):
-            output = output + self._inner_noise(*inputs)
+        if isinstance(layer, Activation):
+            if output.shape == value.shape:
+                output = output + self._inner_noise(value)
             # Rounding never takes a sigmoid above 1; but where it takes it to 1, gradients still flow.
-            output = output + (output.clamp(record.range.low, record.range.high) - output).nan_to_num().detach()
+            output = output + (output.clamp(layer.range.low, layer.range.high) - output).nan_to_num().detach()
         return output
+
+    def _case_shape(self, value: Tensor) -> tuple[int, ...]:
+        """The shape (features, *extra, m) that a node has in the case."""
+        samples, *others = value.shape[1:] if self.replicas else value.shape
+        return (*others, samples)
 
     def _inner_noise(self, z: Tensor) -> Tensor:
         """What cancellation inside an activation may leave: its value is made of terms up to min(|z|, 1), its slope of 1s."""
-        noise, constant = self.perturb(torch.ones_like(z)) - 1, z.detach()
-        return noise * (constant.abs().clamp(max=1) + (z - constant).nan_to_num())
+        constant = z.detach()
+        return self.noise_of(z) * (constant.abs().clamp(max=1) + (z - constant).nan_to_num())
 
     def nodes(self) -> list[Tensor]:
         """The input and the output of every layer, as one graph."""
         nodes, value = [self.x], self.x
-        for layer, own in zip(self.case.network.layers, self.params, strict=True):
+        for layer, own in zip(self.case.network.layers, self.params, strict=False):
             value = self.call(layer, {name: self.perturb(tensor) for name, tensor in own.items()}, value)
             nodes.append(value)
         return nodes
 
-    def loss(self, output: Tensor) -> Tensor:
-        loss = self.call(self.case.network.loss, {}, output, self.target)
-        return loss + self._loss_noise(output) if self.replicas else loss
+    def loss(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of every replica, and a number that is 0 and whose gradient is what rounding may leave in the loss's own."""
+        count = len(self.case.network.layers)
+        params = {name: self.perturb(tensor) for name, tensor in self.params[count].items()} if len(self.params) > count else {}
+        loss = self._each(params, output, self.target)
+        if not self.replicas:
+            return loss, output.new_zeros(())
+        loss = self.perturb(loss)
+        constant = output.detach().requires_grad_()
+        # What may cancel, as in p - 1, is as large as the loss and its gradient at a target elsewhere.
+        elsewhere = self.case.network.loss.target_domain.elsewhere(self.target, self._classes())
+        value = self._each({name: tensor.detach() for name, tensor in params.items()}, constant, elsewhere)
+        (slope,) = torch.autograd.grad(value, constant, self.upstream_of(value))
+        slope = slope.abs() * self.noise_of(slope)
+        return loss + value.detach().abs() * self.noise_of(value), (slope * (output - constant.detach()).nan_to_num()).sum()
 
-    def _loss_noise(self, output: Tensor) -> Tensor:
-        """What cancellation inside the loss may leave where the output nearly is the target, as in p - 1.
+    def upstream_of(self, loss: Tensor) -> Tensor:
+        """dC'/dC in every replica; one number counts for every term of a loss that is not reduced."""
+        given = self.upstream
+        return given.reshape((*given.shape, *(1,) * (loss.ndim - given.ndim))).expand_as(loss)
 
-        The terms that cancel there are as large as the loss and its gradient at a target elsewhere.
-        """
-        loss, constant = self.case.network.loss, output.detach().requires_grad_()
-        elsewhere = loss.target_domain.elsewhere(self.target, output.shape[2])
-        value = vmap(twin(loss))(constant, elsewhere)
-        (slope,) = torch.autograd.grad(value.sum(), constant)
-        slope = slope.abs() * (self.perturb(torch.ones_like(slope)) - 1)
-        size = value.detach().abs() * (self.perturb(torch.ones_like(value)) - 1)
-        return size + (slope * (output - constant.detach()).nan_to_num()).flatten(1).sum(1)
+    def _classes(self) -> int:
+        network = self.case.network
+        return network.loss.target_shape(network.output_shape(self.case.x.shape))[0]
+
+    def _each(self, params: Params, output: Tensor, target: Tensor) -> Tensor:
+        """The loss, replica by replica: not every loss of torch can be mapped over an axis."""
+        loss = self.case.network.loss
+        if not self.replicas:
+            return call_loss(loss, params, output, target)
+        return torch.stack(
+            [
+                call_loss(loss, {name: tensor[i] for name, tensor in params.items()}, output[i], target[i])
+                for i in range(self.replicas.count)
+            ]
+        )
 
     def plain(self, tensor: Tensor | None) -> Any:
         """A parameter or its gradient, which have torch's layout on both sides."""
-        return None if tensor is None else tensor.detach().numpy()
+        return None if tensor is None else to_numpy(tensor)
 
     def batch_last(self, tensor: Tensor | None) -> Any:
         """(m, features, *extra) as an array (features, *extra, m), in the order of memory that manualbp's own arrays have."""
         if tensor is None:
             return None
-        return np.ascontiguousarray(np.moveaxis(tensor.detach().numpy(), 1 if self.replicas else 0, -1))
+        axis = 1 if self.replicas else 0
+        return np.ascontiguousarray(np.moveaxis(to_numpy(tensor), axis, -1)) if tensor.ndim > axis else to_numpy(tensor)[()]
+
+
+def _as_is(array: NDArray[Any]) -> Tensor:
+    """A parameter as a tensor; it has torch's own layout."""
+    return to_torch(np.moveaxis(array, 0, -1))
 
 
 def torch_run(case: Case, *, dtype: torch.dtype | None = None, replicas: Replicas | None = None) -> Trace:
@@ -149,14 +158,17 @@ def torch_run(case: Case, *, dtype: torch.dtype | None = None, replicas: Replica
     loss: Tensor | None = None
     grads: tuple[Tensor | None, ...] = (None,) * (len(nodes) + len(flat))
     try:
-        loss = net.loss(nodes[-1])
-        grads = torch.autograd.grad(loss, [*nodes, *flat], torch.full_like(loss, case.grad_loss), allow_unused=True)
-    except RuntimeError as error:
+        loss, noise = net.loss(nodes[-1])
+        objectives, upstreams = [loss], [net.upstream_of(loss)]
+        if replicas:
+            objectives, upstreams = [loss, noise], [*upstreams, torch.ones_like(noise)]
+        grads = torch.autograd.grad(objectives, [*nodes, *flat], upstreams, allow_unused=True)
+    except (RuntimeError, ValueError) as error:
         failure = f"torch: {str(error).splitlines()[0]}"
     remaining = iter(grads[len(nodes) :])
     return Trace(
         case.network,
-        None if loss is None else loss.detach().numpy()[()],
+        None if loss is None else net.batch_last(loss),
         tuple(net.batch_last(node) for node in nodes),
         tuple(net.batch_last(grad) for grad in grads[: len(nodes)]),
         tuple({name: net.plain(next(remaining)) for name in own} for own in net.params),
@@ -182,10 +194,10 @@ def torch_descent(
     optimizer = torch.optim.SGD(net.flat, lr=alpha)
     for step in range(steps + 1):
         optimizer.zero_grad()
-        loss = net.loss(net.nodes()[-1])
-        loss.sum().backward()  # type: ignore[no-untyped-call]  # one loss, or one per replica
+        loss, noise = net.loss(net.nodes()[-1])
+        (loss.sum() + noise).backward()  # type: ignore[no-untyped-call]  # one loss, or one per replica
         yield State(
-            loss.detach().numpy()[()],
+            net.batch_last(loss),
             tuple({name: net.plain(value).copy() for name, value in own.items()} for own in net.params),
             tuple({name: net.plain(value.grad) for name, value in own.items()} for own in net.params),
         )

@@ -69,9 +69,9 @@ def quantities(network: Network, state: State) -> dict[Quantity, Any]:
     """The loss, every parameter and every parameter gradient of one state."""
     named: dict[Quantity, Any] = {Quantity(len(network.layers), network.depth, "loss", "C"): state.loss}
     for prefix, arrays in (("", state.parameters), ("dC/d", state.gradients)):
-        for position, (layer, own) in enumerate(zip(network.layers, arrays, strict=True)):
+        for position, (layer, own) in enumerate(zip(network.holders, arrays, strict=True)):
             for name, array in own.items():
-                sign, number = prefix + layer.symbols.get(name, name), network.numbers[position]
+                sign, number = prefix + layer.symbols.get(name, name), (*network.numbers, network.depth)[position]
                 named[Quantity(position, number, sign, f"{sign}[{number}]")] = array
     return named
 
@@ -105,7 +105,7 @@ def _compare(case: Case, data: DataSet, by_hand: list[State], by_torch: list[Sta
     for step, states in enumerate(zip(by_hand, by_torch, exact, noisy, strict=True)):
         candidate, reference, clean, moved = (quantities(network, state) for state in states)
         scale = {
-            quantity: max(movement(clean[quantity], moved[quantity]).max(), floor(array, case.dtype).max())
+            quantity: max(movement(clean[quantity], moved[quantity]).max(), floor(array, clean[quantity], case.dtype).max())
             for quantity, array in reference.items()
         }
         yield from compare(

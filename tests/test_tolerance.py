@@ -101,8 +101,9 @@ def test_a_sigmoid_that_may_round_to_1_in_front_of_bceloss_is_allowed_to():
 
 def test_the_floor_is_the_rounding_of_the_result_itself():
     tiny = np.finfo("f4").smallest_subnormal
-    found = floor(np.array([0.0, 1.0, -8.0, tiny, np.inf, np.nan], "f4"), np.dtype("f4"))
-    assert found.tolist() == [0.0, 2.0**-24, 2.0**-21, float(tiny), 0.0, 0.0]
+    given = np.array([0.0, 1.0, -8.0, tiny, np.inf, np.nan, 0.0], "f4")
+    found = floor(given, np.array([0.0, 1.0, -8.0, tiny, np.inf, np.nan, 1e-60]), np.dtype("f4"))
+    assert found.tolist() == [0.0, 2.0**-24, 2.0**-21, float(tiny), 0.0, 0.0, float(tiny)]
 
 
 def test_there_is_one_number_per_dtype():
