@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
-from manualbp.blocks import Array, blockwise, widened
+from manualbp.blocks import Array, blockwise, blockwise_pair, widened
 from manualbp.domains import REALS, Domain, Interval, common
 
 Params = Mapping[str, Array]
@@ -147,6 +147,10 @@ class Activation(Layer):
         """Rows of the input that give so many rows of output: what the Linear before it has to make."""
         return rows_out
 
+    def fitted(self, rows: int) -> "Activation":
+        """The same activation for an input of so many rows; itself unless it has a number for each row."""
+        return self
+
     def noise(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
         """The random numbers that g uses on an input of this shape; None for nearly all, which use none."""
         return None
@@ -161,6 +165,13 @@ class Elementwise(Activation):
 
     #: Compute in float64 also for narrower inputs. Off where no digits can be lost: lines, and lines that are bent.
     wide: ClassVar[bool] = True
+    #: Leave the widening to the class: its methods get at least 32 bits and can tell short numbers from long ones.
+    widens_itself: ClassVar[bool] = False
+
+    @property
+    def hands_wide(self) -> bool:
+        """What `blockwise` is told."""
+        return self.wide and not self.widens_itself
 
     @abstractmethod
     def value(self, z: Array) -> Array:
@@ -176,11 +187,57 @@ class Elementwise(Activation):
         grad *= grad_output  # in place: derivative() made this array for us
         return grad
 
+    def value_and_vjp(self, z: Array, grad_output: Array) -> tuple[Array, Array]:
+        """The results of both passes."""
+        return self.value(z), self.vjp(z, grad_output)
+
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        return blockwise(self.value, x, wide=self.wide), x
+        return blockwise(self.value, x, wide=self.hands_wide, whole=not self.wide), x
 
     def backward(self, params: Params, residuals: Any, grad_output: Array) -> tuple[Array, dict[str, Array]]:
-        return blockwise(self.vjp, residuals, grad_output, wide=self.wide), {}
+        return blockwise(self.vjp, residuals, grad_output, wide=self.hands_wide, whole=not self.wide), {}
+
+
+class SharedElementwise(Elementwise):
+    """An elementwise activation whose value and derivative share most of their work, an exponential.
+
+    Forward does the work of both, and its residual is the derivative, in at least 32 bits; backward only multiplies.
+    """
+
+    @abstractmethod
+    def both(self, z: Array) -> tuple[Array, Array]:
+        """g(z) and g'(z), each as a new array of the same shape."""
+
+    def value(self, z: Array) -> Array:
+        return self.both(z)[0]
+
+    def derivative(self, z: Array) -> Array:
+        return self.both(z)[1]
+
+    def value_and_vjp(self, z: Array, grad_output: Array) -> tuple[Array, Array]:
+        value, slope = self.both(z)
+        slope *= grad_output
+        return value, slope
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
+        return blockwise_pair(self.both, x, wide=self.hands_wide, second=widened(x.dtype, wide=False))
+
+    def backward(self, params: Params, residuals: Any, grad_output: Array) -> tuple[Array, dict[str, Array]]:
+        return (residuals * grad_output).astype(grad_output.dtype, copy=False), {}
+
+
+@dataclass(frozen=True)
+class LossKink:
+    """A sample at which the gradient of a loss's term jumps, and the gradient that torch takes there (a convention).
+
+    For a loss with a term per element, `input` has one number for each of the loss's inputs and `target` is a number; for one
+    with a term per sample they are a sample's columns, of 3 rows for each input. The gradient has the input's form.
+    """
+
+    where: str
+    input: tuple[float, ...]
+    target: Any
+    gradient: tuple[float, ...]
 
 
 class Loss(Record, ABC):
@@ -219,6 +276,11 @@ class Loss(Record, ABC):
         """Where the network's output has to lie: in the domain of every input."""
         return common(self.inputs)
 
+    @property
+    def kinks(self) -> tuple[LossKink, ...]:
+        """The samples at which the gradient of a term jumps."""
+        return ()
+
     @abstractmethod
     def terms(self, *arrays: Any) -> tuple[Array, Any]:
         """Return (terms, saved) from the inputs and the target: the terms, and what `gradient` needs."""
@@ -247,8 +309,8 @@ class Loss(Record, ABC):
 
     def terms_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the terms for a network's output of this shape (features, *extra, m)."""
-        block = self.block_shape(shape)
-        return block[1:] if self.per_sample else block
+        compared = self.target_shape(shape)
+        return compared[1:] if self.per_sample else compared
 
     def count(self, terms: Array, saved: Any) -> Any:
         """What the sum of the terms is divided by."""

@@ -42,11 +42,13 @@ class Network:
         first = next((layer for layer in self.layers if isinstance(layer, Linear)), None)
         if first is not None:
             self._rows(first.in_features)
-        output = self.layers[-1] if self.layers else None
+        if not self.layers:  # a loss alone: its input is whatever it is given
+            return
+        output = self.layers[-1]
         reach = output.range if isinstance(output, Activation) else REALS
         if not self.loss.domain.covers(reach):
             raise ValueError(
-                f"{self.loss} takes inputs in {self.loss.domain}; {output or 'the input'} gives {reach}. "
+                f"{self.loss} takes inputs in {self.loss.domain}; {output} gives {reach}. "
                 f"End the network with {self.loss.link}(), or use a loss on real numbers."
             )
 
@@ -65,7 +67,8 @@ class Network:
         layers: list[Layer] = []
         activations = [hidden] * (len(widths) - 2) + [output]
         for (rows_in, rows_out), activation in zip(pairwise(widths), activations, strict=True):
-            layers += [Linear(rows_in, activation.rows_in(rows_out), bias), activation]
+            rows = activation.rows_in(rows_out)
+            layers += [Linear(rows_in, rows, bias), activation.fitted(rows)]
         return cls(tuple(layers), loss)
 
     def _rows(self, rows: int) -> int:

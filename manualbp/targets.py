@@ -178,6 +178,8 @@ class Sequences(Domain):
 
     def check(self, target: Array, shape: tuple[int, ...], dtype: np.dtype[Any], owner: str) -> None:
         classes, steps, samples = shape
+        if self.blank >= classes:
+            raise ValueError(f"{owner} takes a blank that is one of the {classes} classes; got {self.blank}.")
         check_integers(target, "label sequences", owner)
         if target.ndim != 2 or target.shape[0] < 2 or target.shape[1] != samples:
             raise ValueError(
@@ -197,11 +199,11 @@ class Sequences(Domain):
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         classes, steps, samples = shape
-        longest = max(1, steps // 2)
+        longest = (steps + 1) // 2 if classes > 1 else 0  # so that a blank finds room between any two labels
         labels = rng.integers(0, max(classes - 1, 1), (longest, samples))
         labels += labels >= self.blank
-        input_lengths = rng.integers((steps + 1) // 2, steps + 1, samples)
-        lengths = rng.integers(0, longest + 1, samples) if classes > 1 else np.zeros(samples, np.int64)
+        lengths = rng.integers(0, longest + 1, samples)
+        input_lengths = rng.integers(np.maximum(2 * lengths - 1, (steps + 1) // 2), steps + 1)
         return np.vstack([input_lengths, lengths, labels])
 
     def elsewhere(self, target: Any, classes: int) -> Any:

@@ -7,6 +7,7 @@ names the case in every table and repeats it on the command line.
 import ast
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -69,6 +70,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
     }.items()
 }
 
+#: Those that every record meets everywhere, and that networks are trained in; the others are for storing.
+FULL_DTYPES = ("float64", "float32")
+
 
 def unknown(kind: str, text: str, known: list[str]) -> SpecError:
     """The error for a name that does not exist, with the nearest one that does."""
@@ -92,10 +96,10 @@ def parse_shape(text: str) -> Shape:
     return shape
 
 
-def parse_dtype(text: str) -> str:
+def parse_dtype(text: str, known: Sequence[str] = tuple(DTYPES)) -> str:
     """The name of a dtype that is compared."""
-    if text not in DTYPES:
-        raise unknown("dtype", text, list(DTYPES))
+    if text not in known:
+        raise unknown("dtype", text, list(known))
     return text
 
 
@@ -192,6 +196,8 @@ class Case:
     x: Array
     target: NDArray[Any]
     grad_loss: Any = 1.0
+    #: One record alone: only its own quantities are compared, and digit by digit.
+    close: bool = False
 
     @property
     def dtype(self) -> np.dtype[Any]:

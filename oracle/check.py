@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from manualbp import Network, Trace
 from oracle.case import Case
+from oracle import judge
 from oracle.discrepancy import Row, compare
 from oracle.manual_run import layerwise_run, manual_run
 from oracle.rounding import scales
@@ -14,7 +15,7 @@ from oracle.verdict import TOLERANCE
 if TYPE_CHECKING:
     import pandas as pd
 
-END_TO_END, LAYERWISE, TRAINING = "end to end", "layerwise", "training"
+END_TO_END, LAYERWISE, ALONE, TRAINING = "end to end", "layerwise", "alone", "training"
 
 
 def module_names(network: Network) -> tuple[str, ...]:
@@ -40,24 +41,31 @@ def rows(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None 
     """
     check(case)
     reference = torch_run(case)
-    scale = scales(case, reference)
-    runs = {
-        END_TO_END: candidate or manual_run(case),
-        LAYERWISE: layerwise or layerwise_run(case, reference),
-    }
-    names, wanted = module_names(case.network), reference.quantities()
+    scale, wanted = scales(case, reference), reference.quantities()
+    one_layer = judge.layerwise(case, reference)
+    if case.close:
+        own = range(max(len(case.network.layers), 1))
+        wanted = {quantity: array for quantity, array in wanted.items() if quantity.position in own}
+        runs = {ALONE: (candidate or manual_run(case), one_layer)}
+    else:
+        runs = {
+            END_TO_END: (candidate or manual_run(case), judge.end_to_end(case)),
+            LAYERWISE: (layerwise or layerwise_run(case, reference), one_layer),
+        }
     return [
         row
-        for comparison, trace in runs.items()
+        for comparison, (trace, referee) in runs.items()
         for row in compare(
             case.name,
             comparison,
-            names,
+            module_names(case.network),
             case.dtype,
-            trace.quantities(),
+            {quantity: array for quantity, array in trace.quantities().items() if not case.close or quantity in wanted},
             wanted,
             scale,
             trace.failure or reference.failure,
+            referee,
+            close=case.close,
         )
     ]
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shlex
 import sys
 import time
@@ -24,6 +25,7 @@ errors = Console(stderr=True)
 
 AGREE, FAILS, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_OUT = Path("reports/latest")
+ACCURACY_OUT = Path("reports/latest-accuracy")
 
 
 def _folder(text: str) -> Path:
@@ -56,14 +58,14 @@ def _refusing() -> Iterator[None]:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
+def _progress(total: int, doing: str = "comparing", what: str = "cases") -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("comparing"),
+        TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("cases, left"),
+        TextColumn(f"{what}, left"),
         TimeRemainingColumn(),
         TimeElapsedColumn(),
     )
@@ -100,17 +102,22 @@ def run(
         list[str] | None,
         typer.Option(metavar="CASE", help="Only this case, as a report names it; may be repeated. Prints every row."),
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="The whole product of activations, losses, shapes and dtypes: hours.")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 means one per core.")] = 0,
 ) -> None:
-    """Compare every activation x loss x shape x dtype, then real data, with torch.autograd; write the report.
+    """Compare every activation and loss, alone and in networks, then real data, with torch.autograd; write the report.
 
-    Without options this is everything, into reports/latest. Options narrow it; --case writes files only with --out.
+    Each is looked at alone with ordinary numbers, at its kinks and at the ends of the floating-point range; in networks every
+    two of activation, loss, shape and dtype meet, with --full all four. The report goes into reports/latest. Options narrow
+    the sweep; --case writes files only with --out.
     """
     from oracle.files import check_folder
 
     folder = out if out or case else DEFAULT_OUT
     with _refusing():
-        texts = _texts(activation, loss, shape, dtype, data, case)
+        texts = _texts(activation, loss, shape, dtype, data, case, full=full)
         if folder:
             check_folder(folder)
 
@@ -161,18 +168,20 @@ def _texts(
     dtype: list[str] | None,
     data: list[str] | None,
     case: list[str] | None,
+    *,
+    full: bool,
 ) -> list[str]:
     """The cases the options ask for. Raises SpecError for a name that does not exist."""
-    from oracle.case import Spec, SpecError, parse_dtype
-    from oracle.data import data_names, is_data, parse_data
-    from oracle.suite import specs
+    from oracle.case import SpecError, parse_dtype
+    from oracle.data import data_names, parse_data
+    from oracle.suite import alone, parse, specs
 
     narrowed = any((activation, loss, shape))
     if case:
-        if narrowed or dtype or data:
+        if narrowed or dtype or data or full:
             raise SpecError("--case names the whole case; leave the other options away.")
         for text in case:
-            parse_data(text) if is_data(text) else Spec.parse(text)
+            parse(text)
         return list(dict.fromkeys(case))
     texts = []
     if data or not narrowed:
@@ -180,8 +189,65 @@ def _texts(
         for text in texts:
             parse_data(text)
     if narrowed or not data:
-        texts += map(str, specs(activation or (), loss or (), shape or (), dtype or ()))
+        texts += map(str, specs(activation or (), loss or (), shape or (), dtype or (), full=full))
+        if not shape:
+            texts += map(str, alone(activation or (), loss or (), dtype or ()))
     return list(dict.fromkeys(texts))
+
+
+@app.command()
+def accuracy(
+    out: Out = None,
+    as_json: Json = False,
+    seed: Seed = 0,
+    activation: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this activation; may be repeated.")] = None,
+    loss: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this loss; may be repeated.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this dtype; may be repeated.")] = None,
+    inputs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Numbers an elementwise function is tried at; the others get a share of it.")
+    ] = 100_000,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 means one per core.")] = 0,
+) -> None:
+    """Measure how many ulps our values and derivatives, and torch's, are from the truth, and where; write the atlas.
+
+    Without options this is every activation and loss in every dtype, into reports/latest-accuracy. Options narrow it.
+    """
+    from oracle.files import check_folder
+
+    folder = out or ACCURACY_OUT
+    start = time.perf_counter()
+    try:
+        with _refusing():
+            from oracle.accuracy import Atlas, measure_all, subjects
+
+            wanted = subjects(activation or (), loss or (), dtype or ())
+            check_folder(folder)
+        workers = min(jobs or os.cpu_count() or 1, len(wanted))
+        with _progress(len(wanted), "measuring", "functions") as progress:
+            found = measure_all(wanted, inputs, seed, jobs=workers, progress=progress)
+        atlas = Atlas(
+            found,
+            inputs,
+            seed=seed,
+            seconds=time.perf_counter() - start,
+            command=shlex.join(["oracle", *sys.argv[1:]]),
+            jobs=workers,
+        )
+        with errors.status("writing the atlas"), _refusing():
+            atlas.write(folder)
+    except KeyboardInterrupt:
+        errors.print("interrupted; no atlas was written", style="yellow")
+        raise typer.Exit(INTERRUPTED) from None
+
+    if as_json:
+        typer.echo(atlas.to_json())
+    else:
+        from oracle.terminal import show_atlas
+
+        console = Console()
+        show_atlas(console, atlas)
+        console.print(f"\nThe atlas: {folder / 'accuracy.html'}", highlight=False, soft_wrap=True)
+    raise typer.Exit(AGREE if atlas.ok else FAILS)
 
 
 @app.command()

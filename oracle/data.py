@@ -21,9 +21,8 @@ from manualbp import (
     Tanh,
     init,
 )
-from manualbp.domains import ClassIndices
-from manualbp.layer import Array
-from oracle.case import DTYPES, Case, SpecError, parse_dtype, unknown
+from manualbp.blocks import Array
+from oracle.case import FULL_DTYPES, Case, SpecError, parse_dtype, unknown
 from oracle.inputs import generator
 
 STEPS = 200
@@ -96,12 +95,12 @@ def parse_data(text: str) -> tuple[DataSet, str]:
         raise SpecError(f"a data case is written data/NAME/DTYPE, such as data/iris/float64; got {text!r}.")
     if parts[1] not in DATA:
         raise unknown("data set", parts[1], list(DATA))
-    return DATA[parts[1]], parse_dtype(parts[2])
+    return DATA[parts[1]], parse_dtype(parts[2], FULL_DTYPES)
 
 
 def data_names(names: list[str] | None = None, dtypes: list[str] | None = None) -> list[str]:
     """The data cases for these data sets and dtypes, all of them unless named."""
-    return [f"data/{name}/{dtype}" for name in names or DATA for dtype in dtypes or DTYPES]
+    return [f"data/{name}/{dtype}" for name in names or DATA for dtype in dtypes or FULL_DTYPES]
 
 
 def load(text: str, seed: int = 0) -> tuple[DataSet, Case]:
@@ -115,7 +114,6 @@ def load(text: str, seed: int = 0) -> tuple[DataSet, Case]:
     x = (features - features.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
     if np.issubdtype(labels.dtype, np.floating):  # a regression: scale the target likewise
         labels = (labels - labels.mean()) / labels.std()
-    by_index = isinstance(data.network.loss.target_domain, ClassIndices)
-    target = labels if by_index else labels[None, :].astype(dtype)
+    target = labels if data.network.loss.per_sample else labels[None, :].astype(dtype)
     params = init(data.network, generator(seed, data.name), dtype=dtype)
     return data, Case(text, data.network, params, x.astype(dtype), target)

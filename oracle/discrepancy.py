@@ -3,8 +3,8 @@
 A number passes only by being found close (`distance <= allowed`), so NaN can never pass by failing to be found far.
 """
 
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,12 @@ from numpy.typing import NDArray
 
 from manualbp import Quantity
 from oracle.verdict import TOLERANCE, Verdict
+
+#: Elements outside the allowance, asked about -> their true values as (hi, lo), or None where nobody knows.
+Referee = Callable[[NDArray[np.bool_]], Any]
+
+#: How many ulps a candidate may be from the truth to be in the right where torch is not.
+CLOSE = 8.0
 
 #: What a note says of elements that agree without being numbers.
 NOT_FINITE = "NaN or infinity on both sides"
@@ -70,8 +76,13 @@ def ulps(candidate: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float64
     return np.where(np.signbit(candidate) == np.signbit(reference), apart, through_zero)
 
 
-def measure(candidate: Any, reference: Any, scale: Any, dtype: str) -> Discrepancy:
-    """Compare two arrays; `scale` broadcasts against them and the allowance is TOLERANCE scales."""
+def measure(
+    candidate: Any, reference: Any, scale: Any, dtype: str, referee: Referee | None = None, *, close: bool = False
+) -> Discrepancy:
+    """Compare two arrays; `scale` broadcasts against them and the allowance is TOLERANCE scales.
+
+    The referee is asked about the elements outside the allowance; with `close` about all that are more than CLOSE ulps apart.
+    """
     if candidate is None or reference is None:
         absent = "the candidate" if candidate is None else "the reference"
         return Discrepancy(note=f"{absent} does not give it")
@@ -81,31 +92,87 @@ def measure(candidate: Any, reference: Any, scale: Any, dtype: str) -> Discrepan
     if found.dtype != wanted.dtype:
         return Discrepancy(note=f"dtype {found.dtype}, the reference has {wanted.dtype}")
 
-    allowed = TOLERANCE[dtype] * np.asarray(scale, dtype=np.float64)
+    allowed = np.broadcast_to(TOLERANCE[dtype] * np.asarray(scale, dtype=np.float64), found.shape)
     finite = np.isfinite(found) & np.isfinite(wanted)
     if finite.all():
-        return _measure_finite(found, wanted, allowed, "")
+        result, outside = _measure_finite(found, wanted, allowed, "")
+    else:
+        result, outside = _measure_any(found, wanted, allowed, finite)
+    asked = outside
+    if close and found.size:
+        zero = found.dtype.type(0)
+        asked = outside | (finite & (ulps(np.where(finite, found, zero), np.where(finite, wanted, zero)) > CLOSE))
+    if referee is None or not asked.any():
+        return result
+    return _judged(result, found, wanted, allowed, outside, referee(asked))
+
+
+def _judged(
+    result: Discrepancy,
+    found: NDArray[Any],
+    wanted: NDArray[Any],
+    allowed: NDArray[np.float64],
+    outside: NDArray[np.bool_],
+    truth: Any,
+) -> Discrepancy:
+    """The result, or `reference` where torch is wrong and the candidate is right at every element that is outside.
+
+    Right is within CLOSE ulps of the truth, or within the allowance, which is wide where a number is ill-conditioned.
+    """
+    if truth is None:
+        return result
+    from oracle.referee import ulp_error
+
+    ours, theirs = (ulp_error(array, truth, found.dtype) for array in (found, wanted))
+    with np.errstate(all="ignore"):
+        within = [np.abs(array.astype(np.float64) - truth[0] - truth[1]) <= allowed for array in (found, wanted)]
+    right, torch_is_off = (ours <= CLOSE) | within[0], theirs > CLOSE
+    if (outside & ~right).any():
+        return result
+    shown = np.where(outside, right & torch_is_off & ~within[1], (ours <= CLOSE) & torch_is_off)
+    if not shown.any():
+        return result._replace(verdict=Verdict.AGREE) if outside.any() else result
+    at = tuple(map(int, np.unravel_index(int(np.argmax(np.where(shown, theirs, -1.0))), theirs.shape)))
+    high, low = (float(np.broadcast_to(part, found.shape)[at]) for part in truth[:2])
+    return result._replace(
+        verdict=Verdict.REFERENCE,
+        worst_index=_index(at),
+        candidate=float(found[at]),
+        reference=float(wanted[at]),
+        note=f"the truth at {_index(at)} is {high!r} {low:+.2e}: torch is {theirs[at]:.3g} ulp off, "
+        f"the candidate {ours[at]:.2g}; torch is off at {np.count_nonzero(shown)} of {found.size} elements",
+    )
+
+
+def _measure_any(
+    found: NDArray[Any], wanted: NDArray[Any], allowed: NDArray[np.float64], finite: NDArray[np.bool_]
+) -> tuple[Discrepancy, NDArray[np.bool_]]:
+    """Arrays of which some elements are NaN or infinite: the result and which elements fail."""
     same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
     apart = ~finite & ~same
+    zero = wanted.dtype.type(0)
+    note = f"{np.count_nonzero(~finite)} of {finite.size} elements are the same {NOT_FINITE}"
+    result, outside = Discrepancy(verdict=Verdict.AGREE, note=note), apart
+    if finite.any():
+        result, outside = _measure_finite(np.where(finite, found, zero), np.where(finite, wanted, zero), allowed, note)
     if apart.any():
         at = np.unravel_index(int(np.argmax(apart)), apart.shape)
-        return Discrepancy(
+        result = Discrepancy(
             worst_index=_index(at),
             candidate=float(found[at]),
             reference=float(wanted[at]),
             verdict=Verdict.NONFINITE,
             note=f"{np.count_nonzero(apart)} of {apart.size} elements are not finite on one side only, or differ in sign",
         )
-    zero = wanted.dtype.type(0)
-    note = f"{np.count_nonzero(~finite)} of {finite.size} elements are the same {NOT_FINITE}"
-    if not finite.any():
-        return Discrepancy(verdict=Verdict.AGREE, note=note)
-    return _measure_finite(np.where(finite, found, zero), np.where(finite, wanted, zero), allowed, note)
+    return result, outside | apart
 
 
-def _measure_finite(found: NDArray[Any], wanted: NDArray[Any], allowed: NDArray[np.float64], note: str) -> Discrepancy:
+def _measure_finite(
+    found: NDArray[Any], wanted: NDArray[Any], allowed: NDArray[np.float64], note: str
+) -> tuple[Discrepancy, NDArray[np.bool_]]:
+    """Arrays of numbers: the result and which elements fail."""
     if found.size == 0:
-        return Discrepancy(0.0, 0.0, 0.0, 0.0, verdict=Verdict.AGREE, note="no elements")
+        return Discrepancy(0.0, 0.0, 0.0, 0.0, verdict=Verdict.AGREE, note="no elements"), np.zeros(found.shape, bool)
     wide, other = wanted.astype(np.float64, copy=False), found.astype(np.float64, copy=False)
     with np.errstate(all="ignore"):  # a difference of float64 may overflow to inf
         distance = np.abs(other - wide)
@@ -120,7 +187,7 @@ def _measure_finite(found: NDArray[Any], wanted: NDArray[Any], allowed: NDArray[
         else:
             furthest = relative = normwise = margin = steps = 0.0
             at = (0,) * distance.ndim
-    agrees = bool((distance <= allowed).all())
+    agrees = distance <= allowed
     return Discrepancy(
         max_abs=furthest,
         max_rel=relative,
@@ -129,11 +196,11 @@ def _measure_finite(found: NDArray[Any], wanted: NDArray[Any], allowed: NDArray[
         worst_index=_index(at),
         candidate=float(found[at]),
         reference=float(wanted[at]),
-        allowed=float(np.broadcast_to(allowed, distance.shape)[at]),
+        allowed=float(allowed[at]),
         margin=margin,
-        verdict=Verdict.AGREE if agrees else Verdict.DIFFER,
+        verdict=Verdict.AGREE if agrees.all() else Verdict.DIFFER,
         note=note,
-    )
+    ), ~agrees
 
 
 @lru_cache
@@ -154,15 +221,20 @@ def compare(
     reference: Mapping[Quantity, Any],
     scale: Mapping[Quantity, Any],
     failure: str = "",
+    referee: Callable[[Quantity, NDArray[np.bool_]], Any] | None = None,
+    *,
+    close: bool = False,
 ) -> Iterator[Row]:
     """One row for every quantity that either side has, in the reference's order; what only the candidate has comes last.
 
-    `modules` names the layer at each position, the loss last. `failure` says why one of them lacks what it lacks.
+    `modules` names the layer at each position, the loss last. `failure` says why one of them lacks what it lacks. The referee
+    is asked for true values as in `measure`, with the quantity.
     """
     tested = _dtype_name(dtype)
     for quantity in {**reference, **candidate}:
         wanted = reference.get(quantity)
-        result = measure(candidate.get(quantity), wanted, scale.get(quantity, 0.0), tested)
+        ask = partial(referee, quantity) if referee else None
+        result = measure(candidate.get(quantity), wanted, scale.get(quantity, 0.0), tested, ask, close=close)
         if failure and (wanted is None or candidate.get(quantity) is None):
             result = result._replace(note=failure)
         shown = candidate.get(quantity) if wanted is None else wanted

@@ -1,64 +1,152 @@
-"""What `oracle run` compares: every activation x every loss x every shape x every dtype, and real data.
+"""What `oracle run` compares: every activation and loss with all their options, over shapes and dtypes, and real data.
 
-The lists come from manualbp's catalogue, so a new activation or loss is swept as soon as it exists.
+The lists come from manualbp's catalogue, so a new activation or loss is swept as soon as it exists. The whole product of
+activation x loss x shape x dtype is a matter of hours; the sweep takes every pair of two of them (`pairs`), and all of it
+on request (`product`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import product
+from typing import Generic
 
 from manualbp import Activation, Loss, catalogue
 from manualbp.layer import Record
-from oracle.case import DTYPES, SHAPES, R, Shape, Spec, parse_dtype, parse_record, parse_shape
+from oracle.alone import Alone, alone_specs, is_alone
+from oracle.case import DTYPES, FULL_DTYPES, SHAPES, R, Shape, Spec, parse_dtype, parse_record, parse_shape
+from oracle.data import DataSet, is_data, parse_data
 
 #: Stands behind the hidden layers while an output activation is swept.
 PLAIN_HIDDEN = "Tanh"
 
 
-def chosen(names: Sequence[str], base: type[R]) -> list[R]:
-    """The records that the names ask for: a bare name means all its examples, none means the whole catalogue."""
+def parse(text: str) -> DataSet | Alone | Spec:
+    """What the text of a case names. Raises SpecError, with what there is, where it names nothing."""
+    if is_data(text):
+        return parse_data(text)[0]
+    return Alone.parse(text) if is_alone(text) else Spec.parse(text)
+
+
+def chosen(names: Sequence[str], base: type[R], rows: int = 3) -> list[R]:
+    """The records that the names ask for: a bare name means all its examples, none means the whole catalogue.
+
+    `rows` is the number of rows that examples with an option for each row are made for.
+    """
     known = catalogue(base)
     if not names:
-        return [record for cls in known.values() for record in cls.examples()]
+        return [record for cls in known.values() for record in cls.examples(rows)]
     found: list[R] = []
     for name in names:
-        record = parse_record(name, base)
-        found += type(record).examples() if name.strip() in known else [record]
+        record = parse_record(name, base) if name.strip() not in known else None
+        found += [record] if record is not None else known[name.strip()].examples(rows)
     return found
 
 
 def specs(
-    activations: Sequence[str] = (), losses: Sequence[str] = (), shapes: Sequence[str] = (), dtypes: Sequence[str] = ()
+    activations: Sequence[str] = (),
+    losses: Sequence[str] = (),
+    shapes: Sequence[str] = (),
+    dtypes: Sequence[str] = (),
+    *,
+    full: bool = False,
 ) -> list[Spec]:
-    """The sweep, narrowed to what is named. Raises SpecError for a name that does not exist."""
+    """The networks of the sweep, narrowed to what is named. Raises SpecError for a name that does not exist.
+
+    `full` is the product of all activations, losses, shapes and dtypes; else every two of them meet.
+    """
     asked_shapes = [parse_shape(name) for name in shapes] or list(SHAPES.values())
     asked_dtypes = [parse_dtype(name) for name in dtypes] or list(DTYPES)
-    pairs = list(_pairs(chosen(activations, Activation), chosen(losses, Loss)))
-    return [
-        Spec(shape, dtype, hidden, output, loss)
-        for shape in asked_shapes
-        for dtype in asked_dtypes
-        for hidden, output, loss in _distinct(pairs, shape)
-    ]
+    every = _product if full else _pairs
+    return list(dict.fromkeys(every(Chosen(activations, Activation), Chosen(losses, Loss), asked_shapes, asked_dtypes)))
 
 
-def _pairs(activations: Iterable[Activation], losses: Sequence[Loss]) -> Iterator[tuple[Activation, Activation, Loss]]:
+def alone(activations: Sequence[str] = (), losses: Sequence[str] = (), dtypes: Sequence[str] = ()) -> list[Alone]:
+    """Every activation and loss alone; where one kind is named and the other is not, of that kind alone."""
+    kinds = [Chosen(names, base) for names, base in ((activations, Activation), (losses, Loss))]
+    asked = [kind for kind in kinds if kind.names] or kinds
+
+    def records(rows: int) -> list[Activation | Loss]:
+        return [record for kind in asked for record in kind.for_rows(rows)]
+
+    return list(alone_specs(records, [parse_dtype(name) for name in dtypes] or list(DTYPES)))
+
+
+class Chosen(Generic[R]):
+    """The activations or losses that were asked for, made for inputs of any number of rows."""
+
+    def __init__(self, names: Sequence[str], base: type[R]) -> None:
+        self.names, self.base = names, base
+        self.for_rows = lru_cache(lambda rows: chosen(names, base, rows))
+        self.for_rows(3)  # a name that does not exist is refused now
+
+
+def _loss_rows(shape: Shape) -> int:
+    return shape.widths[-1]
+
+
+def _fits(record: Record, shape: Shape) -> bool:
+    return record.extra_axes in (None, len(shape.extra))
+
+
+def _ordered(activations: list[Activation], shape: Shape) -> list[Activation]:
+    """The activations that a shape allows, those first that not every shape allows."""
+    return sorted((record for record in activations if _fits(record, shape)), key=lambda record: record.extra_axes is None)
+
+
+def _pairs(
+    activations: "Chosen[Activation]", losses: "Chosen[Loss]", shapes: Sequence[Shape], dtypes: Sequence[str]
+) -> Iterator[Spec]:
+    """Every loss in every shape and full dtype, and in every half precision; behind each a hidden and an output activation.
+
+    The two come round in turn, so that every activation meets every loss, and every shape and dtype.
+    """
+    names = list(dict.fromkeys(type(loss).__name__ for loss in losses.for_rows(3)))
+    for number, name in enumerate(names):
+        slots = list(_slots(name, losses, shapes, dtypes))
+        hidden_turns, turns = Counter[int](), Counter[int]()
+        most = max((len(_ordered(activations.for_rows(3), shape)) for shape in shapes), default=0)
+        deep = sum(len(shape.widths) > 2 and not shape.extra for shape, _, _ in slots)
+        for shape, dtype, loss in slots * -(-most // max(deep, 1)):
+            hidden = _ordered(activations.for_rows(3), shape)
+            ends = [record for record in hidden if loss.domain.covers(record.range)]
+            start = 0 if hidden and hidden[0].extra_axes else number  # what few shapes allow comes first there
+            axes = len(shape.extra)
+            output = ends[(turns[axes] + 5 * start) % len(ends)] if ends else catalogue(Activation)[loss.link]()
+            yield _spec(shape, dtype, hidden[(hidden_turns[axes] + 11 * start) % len(hidden)] if hidden else output, output, loss)
+            turns[axes] += 1
+            hidden_turns[axes] += len(shape.widths) > 2
+
+
+def _slots(
+    name: str, losses: "Chosen[Loss]", shapes: Sequence[Shape], dtypes: Sequence[str]
+) -> Iterator[tuple[Shape, str, Loss]]:
+    """Where the examples of one loss are compared."""
+    examples = {
+        shape: [loss for loss in losses.for_rows(_loss_rows(shape)) if type(loss).__name__ == name and _fits(loss, shape)]
+        for shape in shapes
+    }
+    fitting = [shape for shape in shapes if examples[shape]]
+    for dtype in dtypes:
+        for number in range(max((len(found) for found in examples.values()), default=0)):
+            some = fitting if dtype in FULL_DTYPES else fitting[number % len(fitting) :][:1]
+            yield from ((shape, dtype, examples[shape][number]) for shape in some)
+
+
+def _product(
+    activations: "Chosen[Activation]", losses: "Chosen[Loss]", shapes: Sequence[Shape], dtypes: Sequence[str]
+) -> Iterator[Spec]:
     """Each activation hidden, in front of the loss's own link; and as the output where the loss's domain allows it."""
     known = catalogue(Activation)
-    plain = known[PLAIN_HIDDEN]()
-    for activation in activations:
-        for loss in losses:
-            yield activation, known[loss.link](), loss
-            if loss.domain.covers(activation.range):
-                yield plain, activation, loss
+    for shape, dtype in product(shapes, dtypes):
+        for activation in _ordered(activations.for_rows(3), shape):
+            for loss in losses.for_rows(_loss_rows(shape)):
+                if _fits(loss, shape):
+                    yield _spec(shape, dtype, activation, known[loss.link](), loss)
+                    if loss.domain.covers(activation.range):
+                        yield _spec(shape, dtype, known[PLAIN_HIDDEN](), activation, loss)
 
 
-def _distinct(
-    pairs: Iterable[tuple[Activation, Activation, Loss]], shape: Shape
-) -> Iterator[tuple[Activation, Activation, Loss]]:
-    """The pairs without repetition; without a hidden layer, those that differ in its activation alone are one."""
-    hidden_layers = len(shape.widths) > 2
-    seen: set[tuple[Record | bool, ...]] = set()
-    for hidden, output, loss in pairs:
-        key = (hidden_layers and hidden, output, loss)
-        if key not in seen:
-            seen.add(key)
-            yield hidden, output, loss
+def _spec(shape: Shape, dtype: str, hidden: Activation, output: Activation, loss: Loss) -> Spec:
+    """Without a hidden layer, cases that differ in its activation alone are one."""
+    return Spec(shape, dtype, hidden if len(shape.widths) > 2 else catalogue(Activation)[PLAIN_HIDDEN](), output, loss)

@@ -26,9 +26,9 @@ class Result:
 
 def run_cases(texts: Sequence[str], seed: int) -> Result:
     """Compare these cases here and now."""
+    from oracle import alone, inputs
     from oracle.case import Spec
     from oracle.check import rows
-    from oracle.inputs import build
     from oracle.training import train_and_compare
 
     result = Result()
@@ -39,7 +39,10 @@ def run_cases(texts: Sequence[str], seed: int) -> Result:
             result.rows += rows(case) + along
             result.curves.append(curves)
         else:
-            result.rows += rows(build(Spec.parse(text), seed))
+            alone_case = alone.is_alone(text)
+            result.rows += rows(
+                alone.build(alone.Alone.parse(text), seed) if alone_case else inputs.build(Spec.parse(text), seed)
+            )
     return result
 
 

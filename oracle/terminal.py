@@ -10,6 +10,7 @@ from rich.text import Text
 from oracle.verdict import Verdict
 
 if TYPE_CHECKING:
+    from oracle.accuracy import Atlas
     from oracle.explain import Explanation, Step
     from oracle.report import Report
 
@@ -84,6 +85,38 @@ def show_cases(console: Console, report: "Report") -> None:
             if note:
                 symbols = ", ".join(part.loc[part["note"] == note, "symbol"])
                 console.print(f"  {note}: {symbols}", style="yellow", highlight=False)
+
+
+def show_atlas(console: Console, atlas: "Atlas") -> None:
+    """Whether the criteria hold, how we stand beside torch, where we miss and where torch is most wrong."""
+    from oracle.accuracy.page import at, number, ulps
+
+    console.print(Text(("✓ " if atlas.ok else "✗ ") + atlas.answer, style="bold green" if atlas.ok else "bold red"))
+    console.print(Text(atlas.sentence, style="bold red" if atlas.above else "bold"))
+    for dtype in atlas.dtypes:
+        counts = ", ".join(f"{count} {name}" for name, count in atlas.standings(dtype).items())
+        console.print(f"  {dtype}: {counts}", highlight=False)
+
+    def places(title: str, side: str, entries: list[tuple[Any, str]]) -> None:
+        if entries:
+            console.print(f"\n{title}", style="bold")
+        for measured, name in entries[:SHOWN]:
+            error, place = getattr(measured, f"{side}_{name}_ulp"), measured.where.get(f"{side}_{name}")
+            console.print(f"  {measured.name}, {name}: {ulps(error)} ulps", soft_wrap=True, highlight=False)
+            seen = (
+                f"at {at(place)}: truth {number(place['truth'])}, by hand {number(place['ours'])}, torch {number(place['torch'])}"
+                if place
+                else measured.note
+            )
+            console.print(f"      {seen}", style="dim", soft_wrap=True, highlight=False)
+        if len(entries) > SHOWN:
+            console.print(f"  and {len(entries) - SHOWN:,} more", style="dim")
+
+    missed = [(each, name) for each in atlas.misses for name in ("value", "derivative") if not getattr(each, f"{name}_holds")]
+    places("By hand above the criterion", "ours", missed)
+    places("Where torch is most wrong", "torch", list(atlas.torch_most_wrong))
+    if atlas.unmeasured:
+        console.print(f"\nNot measured, since the referee has no definition: {'; '.join(atlas.unmeasured)}.", soft_wrap=True)
 
 
 def _array(values: Any, width: int = 75) -> str:

@@ -69,8 +69,11 @@ class _Twin:
             output = call(layer, params, *(each.flatten(0, 1) for each in (value, *extra))).unflatten(0, value.shape[:2])
         output = self.perturb(output)
         if isinstance(layer, Activation):
-            if output.shape == value.shape:
+            if layer.rows_in(1) == 1:
                 output = output + self._inner_noise(value)
+            else:  # a gate: the first half of the features through an activation, times the second
+                gated, plain = value.chunk(2, 2)
+                output = output + self._inner_noise(gated) * plain
             # Rounding never takes a sigmoid above 1; but where it takes it to 1, gradients still flow.
             output = output + (output.clamp(layer.range.low, layer.range.high) - output).nan_to_num().detach()
         return output
@@ -162,7 +165,7 @@ def torch_run(case: Case, *, dtype: torch.dtype | None = None, replicas: Replica
         objectives, upstreams = [loss], [net.upstream_of(loss)]
         if replicas:
             objectives, upstreams = [loss, noise], [*upstreams, torch.ones_like(noise)]
-        grads = torch.autograd.grad(objectives, [*nodes, *flat], upstreams, allow_unused=True)
+        grads = torch.autograd.grad(objectives, [*nodes, *flat], upstreams, materialize_grads=True)
     except (RuntimeError, ValueError) as error:
         failure = f"torch: {str(error).splitlines()[0]}"
     remaining = iter(grads[len(nodes) :])

@@ -3,6 +3,7 @@
 This is the one place that knows torch's layout: there the batch comes first, (m, features, *extra), here it comes last.
 """
 
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -68,6 +69,34 @@ class _Gate(torch.nn.Module):
         return self.activation(gated, **self.options) * plain
 
 
+class _Upstream(torch.nn.Module):
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return (target * input).sum()
+
+
+class _KLDivLoss(torch.nn.KLDivLoss):
+    """torch warns that a later version may divide the mean by something else; the sweep would show it."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return super().forward(input, target)
+
+
+class _GaussianNLLLoss(torch.nn.GaussianNLLLoss):
+    """torch takes the target between the two inputs."""
+
+    def forward(self, input: Tensor, var: Tensor, target: Tensor) -> Tensor:
+        return super().forward(input, target, var)
+
+
+class _AdaptiveLogSoftmaxWithLoss(torch.nn.AdaptiveLogSoftmaxWithLoss):
+    """torch gives the log-probabilities of the targets besides the loss."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(input, target).loss
+
+
 class _CTCLoss(torch.nn.CTCLoss):
     """torch takes time first, and lengths and labels apart."""
 
@@ -89,6 +118,10 @@ _NO_NAMESAKE: dict[str, Callable[..., torch.nn.Module]] = {
     "SwiGLU": lambda: _Gate(torch.nn.functional.silu),  # torch.nn has the gates' parts, not the gates
     "GEGLU": lambda **options: _Gate(torch.nn.functional.gelu, **options),  # ditto
     "ReGLU": lambda: _Gate(torch.nn.functional.relu),  # ditto
+    "_Upstream": _Upstream,  # stands behind an activation alone
+    "KLDivLoss": _KLDivLoss,  # warns at every call
+    "GaussianNLLLoss": _GaussianNLLLoss,  # its inputs come first here
+    "AdaptiveLogSoftmaxWithLoss": _AdaptiveLogSoftmaxWithLoss,  # gives more than the loss
     "CTCLoss": _CTCLoss,  # one array holds lengths and labels here
     "RReLU": _RReLU,  # its random slopes are part of the case
 }

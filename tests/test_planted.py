@@ -24,7 +24,7 @@ def elements(array):
 
 
 def failing(table, comparison):
-    rows = table[(table["comparison"] == comparison) & (table["verdict"] != "agree")]
+    rows = table[(table["comparison"] == comparison) & ~table["verdict"].isin(["agree", "reference"])]
     return set(rows["symbol"]), set(rows["position"])
 
 
@@ -59,24 +59,23 @@ def test_every_element_of_every_gradient_array_is_watched(quantity):
 
 
 def planted_cases():
+    for position in range(7):
+        yield pytest.param([Tanh(), Tanh(), Identity()], HalfSquaredError(), position, id=f"position {position}")
     for hidden in ACTIVATIONS:
-        yield pytest.param([hidden, hidden, Identity()], HalfSquaredError(), id=f"{hidden}")
+        yield pytest.param([hidden, hidden, Identity()], HalfSquaredError(), 3, id=f"{hidden}")
     for loss in LOSSES:
-        yield pytest.param([Tanh(), Tanh(), link(loss)], loss, id=f"{loss}")
+        yield pytest.param([Tanh(), Tanh(), link(loss)], loss, 6, id=f"{loss}")
 
 
-@pytest.mark.parametrize("position", range(7))
-@pytest.mark.parametrize(("activations", "loss"), [*planted_cases()])
+@pytest.mark.parametrize(("activations", "loss", "position"), [*planted_cases()])
 def test_a_fault_in_one_backward_pass_fails_layerwise_in_that_layer_alone(activations, loss, position):
-    """Every layer kind, activation and loss, at every position; the last position is the loss."""
+    """Every layer kind, activation and loss, and every position; position 6 is the loss."""
     case = draw(activations, loss, (4, 7, 5, 3), 6, seed=2)
     honest = torch_run(case)
     upstream = honest.gradients[position]
     at = np.unravel_index(np.abs(upstream).argmax(), upstream.shape)
 
     def spoil(result):
-        if position == len(case.network.layers):
-            return scale_element(result, at, 1 + EPSILON)
         grad_input, grads = result
         return scale_element(grad_input, at, 1 + EPSILON), grads
 

@@ -6,9 +6,15 @@ A class defined in one of these files is exported here and from manualbp without
 from typing import TYPE_CHECKING
 
 from manualbp.layer import Loss, catalogue
+from manualbp.losses.adaptive import *
 from manualbp.losses.binary import *
 from manualbp.losses.classification import *
+from manualbp.losses.embedding import *
+from manualbp.losses.fused import *
+from manualbp.losses.likelihood import *
+from manualbp.losses.margin import *
 from manualbp.losses.regression import *
+from manualbp.losses.sequence import *
 
 if not TYPE_CHECKING:  # a type checker sees the imports themselves
     __all__ = list(catalogue(Loss))

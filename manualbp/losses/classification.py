@@ -1,82 +1,193 @@
-"""Losses for one class out of n: the target of a sample is the index of its class."""
+"""Losses for one class out of n: the target is the index of the right class, or a probability for every class."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from manualbp.activations.softmax import shifted
 from manualbp.blocks import Array
-from manualbp.layer import ReducedLoss
-from manualbp.targets import ClassIndices
+from manualbp.columns import columnwise, log_softmax, log_softmax_vjp, total
+from manualbp.domains import Domain
+from manualbp.losses.weighted import Weighted
+from manualbp.targets import ClassIndices, ClassTargets
 
 
-def _target_elements(target: Array) -> tuple[Array, ...]:
-    """Index of the element [y, position, sample] for every position and sample of a class-index target."""
-    return target, *np.ix_(*(np.arange(size) for size in target.shape))
+class _Right(NamedTuple):
+    """A target of class indices: the term of a sample is -weight[y] a[y], and 0 where the sample is ignored."""
+
+    shape: tuple[int, ...]  # of a
+    at: tuple[Array, Array]  # row and column of the right class of every sample
+    weight: Array  # weight[y], 0 where ignored
+    kept: Array  # not ignored
+
+    @property
+    def count(self) -> Any:
+        """What "mean" divides by."""
+        return self.weight.sum()
+
+    def terms(self, a: Array) -> Array:
+        of_right = a.reshape(len(a), -1)[self.at].reshape(self.kept.shape)
+        return np.where(self.kept, -self.weight * of_right, 0)
+
+    def slope(self, scale: Array) -> Array:
+        """dC/da: -weight[y] for the right class, 0 for all others."""
+        slope = np.zeros((self.shape[0], self.kept.size))
+        slope[self.at] = np.where(self.kept, -self.weight * scale, 0).ravel()
+        return slope.reshape(self.shape)
+
+
+class _Shared(NamedTuple):
+    """A target that shares itself out over the classes: the term of a sample is -sum_i q_i a_i."""
+
+    q: Array
+    kept: Array
+    count: Any
+
+    def terms(self, a: Array) -> Array:
+        return np.where(self.kept, -total(self.q * a), 0)
+
+    def slope(self, scale: Array) -> Array:
+        """dC/da: -q."""
+        return np.where(self.kept, -self.q * scale, 0)
+
+
+def _weights(classes: int) -> tuple[float, ...]:
+    """Weights for examples."""
+    return tuple(0.5 + 0.25 * (i % 5) for i in range(classes))
 
 
 @dataclass(frozen=True)
-class NLLLoss(ReducedLoss):
+class _OverClasses(Weighted):
+    """What the losses over classes have in common: weights of the classes, samples that are ignored, and a mean of both."""
+
+    per_sample: ClassVar[bool] = True
+
+    ignore_index: int = -100
+
+    @classmethod
+    def choices(cls, rows: int) -> Iterable[Mapping[str, Any]]:
+        return {}, {"weight": _weights(rows), "ignore_index": 1}
+
+    def right(self, target: Array, shape: tuple[int, ...]) -> _Right:
+        """What a target of class indices says about log-probabilities of this shape."""
+        kept = target != self.ignore_index
+        labels = (target * kept).ravel()
+        weight = kept.astype(np.float64)
+        if self.weight is not None:
+            weight *= self.per_row("weight", np.empty((shape[0], 0)))[labels, 0].reshape(target.shape)
+        return _Right(shape, (labels, np.arange(labels.size)), weight, kept)
+
+    def count(self, terms: Array, saved: Any) -> Any:
+        _, aim = saved
+        return aim.count if self.reduction == "mean" else super().count(terms, saved)
+
+
+@dataclass(frozen=True)
+class NLLLoss(_OverClasses):
     """The negative log-likelihood: minus the log-probability of the right class.
 
     Shapes
-        log-probabilities a (classes, *extra, m), usually from LogSoftmax; target y (*extra, m), integers; C a scalar.
+        log-probabilities a (classes, *extra, m), usually from LogSoftmax; target y (*extra, m), integers; weight w, one for
+        each class; C a scalar.
     Forward
-        C = -sum over samples a[y], divided for "mean" by the number of samples.
+        C = -sum over samples w[y] a[y], divided for "mean" by the sum of the w[y]: by the number of samples if there is no w.
+        A sample whose y is ignore_index counts in neither sum.
     Backward
-        dC/da = -[i = y], divided likewise: only the right class gets a gradient.
+        dC/da_i = -w[y] [i = y], divided likewise: only the right class gets a gradient.
+    Conventions
+        The mean over nothing is NaN and its gradient 0, if every sample is ignored; if the weights that count add up to 0, the
+        gradient is NaN too (torch 2.13).
+    Raises
+        ValueError for another reduction, or a number of weights that is not that of the classes.
     References
         torch.nn.NLLLoss.
     """
 
-    formula: ClassVar[str] = "-sum a[y] / m"
-    derivative_formula: ClassVar[str] = "-[i = y] / m"
-    per_sample: ClassVar[bool] = True
-    target_domain = ClassIndices()
+    formula: ClassVar[str] = "-sum w[y] a[y] / sum w[y]"
+    derivative_formula: ClassVar[str] = "-w[y] [i = y] / sum w[y]"
     link: ClassVar[str] = "LogSoftmax"
 
+    @property
+    def target_domain(self) -> Domain:  # type: ignore[override]  # an option decides
+        return ClassIndices(self.ignore_index)
+
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
-        right = _target_elements(target)
-        return -input[right], (input, right)
+        aim = self.right(target, input.shape)
+        return aim.terms(input), (None, aim)
 
     def gradient(self, saved: Any, scale: Array) -> Array:
-        a, right = saved
-        grad = np.zeros_like(a)
-        grad[right] = -scale
-        return grad
+        _, aim = saved
+        return aim.slope(scale)
 
 
 @dataclass(frozen=True)
-class CrossEntropyLoss(ReducedLoss):
+class CrossEntropyLoss(_OverClasses):
     """Cross entropy of logits: log-softmax and negative log-likelihood in one.
 
     Shapes
-        logits z (classes, *extra, m); target y (*extra, m), integers; C a scalar.
+        logits z (classes, *extra, m); target y either (*extra, m), integers, or (classes, *extra, m), a probability for every
+        class, in the dtype of z; weight w, one for each class; C a scalar.
     Forward
-        C = sum over samples (log(sum_k exp(z_k)) - z[y]), divided for "mean" by the number of samples.
+        Let y_i be the probability of class i in the target, 1 for the right class and 0 for the others if it is an index, and
+        q_i = w_i ((1 - s) y_i + s / classes), where label smoothing s takes a little of every class. Then
+        C = sum over samples sum_i q_i (log(sum_k exp(z_k)) - z_i), divided for "mean"
+        by the sum of the w[y] of the samples that are not ignored, if the target holds indices;
+        by the number of samples, whatever their weights, if it holds probabilities.
     Backward
-        With p the softmax of z,  dC/dz = p - [i = y], divided likewise.
+        With p the softmax of z,  dC/dz_j = p_j sum_i q_i - q_j, divided likewise: p - [j = y] in the plain case. It is the
+        backward pass of LogSoftmax applied to dC/d log p = -q, and computed by it, so that p - 1 does not cancel.
+    Conventions
+        Smoothing adds s / classes of every class's weight, but "mean" divides by the w[y] alone. An ignore_index that is a class
+        leaves this class in the softmax of the other samples. The mean over nothing as in NLLLoss. A class of probability 0
+        whose logit is -inf costs 0 * inf, NaN (torch 2.13).
+    Raises
+        ValueError for another reduction, a label_smoothing outside [0, 1], a number of weights that is not that of the
+        classes; TypeError for probabilities together with an ignore_index from 0 on.
     References
-        torch.nn.CrossEntropyLoss.
+        torch.nn.CrossEntropyLoss; Szegedy et al. 2016, Rethinking the Inception Architecture, arXiv 1512.00567.
     """
 
-    formula: ClassVar[str] = "sum (log(sum_k exp(z_k)) - z[y]) / m"
-    derivative_formula: ClassVar[str] = "(softmax(z) - [i = y]) / m"
-    per_sample: ClassVar[bool] = True
-    target_domain = ClassIndices()
+    formula: ClassVar[str] = "sum sum_i q_i (log(sum_k exp(z_k)) - z_i) / N"
+    derivative_formula: ClassVar[str] = "(p_j sum_i q_i - q_j) / N"
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.label_smoothing <= 1:
+            raise ValueError(f"{type(self).__name__} takes a label_smoothing from 0 to 1; got {self.label_smoothing}.")
+
+    @classmethod
+    def choices(cls, rows: int) -> Iterable[Mapping[str, Any]]:
+        smoothed = {"weight": _weights(rows), "label_smoothing": 0.25}
+        return *super().choices(rows), smoothed, {**smoothed, "ignore_index": 1}
+
+    @property
+    def target_domain(self) -> Domain:  # type: ignore[override]  # an option decides
+        return ClassTargets(self.ignore_index)
+
+    def aim(self, target: Array, shape: tuple[int, ...]) -> _Right | _Shared:
+        """What the target says about logits of this shape."""
+        if target.dtype.kind not in "iu":
+            return self._shared(target, np.ones(shape[1:], bool), np.float64(np.prod(shape[1:])))
+        right = self.right(target, shape)
+        if not self.label_smoothing:
+            return right
+        one_hot = -right._replace(weight=np.ones(target.shape)).slope(np.array(1.0))
+        return self._shared(one_hot, right.kept, right.count)
+
+    def _shared(self, y: Array, kept: Array, count: Any) -> _Shared:
+        smoothing = self.label_smoothing
+        q = y if not smoothing else (1 - smoothing) * y + smoothing / len(y)
+        return _Shared(self.per_row("weight", y) * q, kept, count)
 
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
-        right = _target_elements(target)
-        p = shifted(input)
-        logits_of_right = p[right]
-        np.exp(p, out=p)
-        total = p.sum(axis=0)
-        p /= total
-        return np.log(total) - logits_of_right, (p, right)
+        log_p, p = columnwise(log_softmax, input)
+        aim = self.aim(target, input.shape)
+        return aim.terms(log_p), (p, aim)
 
     def gradient(self, saved: Any, scale: Array) -> Array:
-        p, right = saved
-        grad = p * scale
-        grad[right] -= scale
+        p, aim = saved
+        (grad,) = columnwise(log_softmax_vjp, p, aim.slope(scale))
         return grad

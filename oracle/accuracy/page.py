@@ -1,0 +1,93 @@
+"""The atlas as a page and as Markdown, from one table through two templates."""
+
+import re
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from oracle.accuracy.atlas import Atlas
+from oracle.accuracy.measured import EQUAL, LIMITS, LOSS_LIMIT, ROUNDOFFS, Measured
+from oracle.accuracy.near import NEAR, NEAR_OF_SIZE, NEAR_OF_UNIT
+from oracle.accuracy.picture import STYLE, picture
+from oracle.accuracy.points import NEAR as NEAR_ELEMENTWISE
+
+#: How the standing of our worst derivative error beside torch's is shown.
+SIGNS = {"below": "▼", "equal": "=", "above": "▲"}
+_KINDS = {"elementwise": "Activations", "features": "Activations over the features", "loss": "Losses", "unknown": "Not measured"}
+
+
+def ulps(error: float) -> str:
+    """An error as a person reads it: two digits, a power of ten where it is large, ∞."""
+    if error != error:
+        return "not measured"
+    if error == float("inf"):
+        return "∞"
+    if error == 0 or 0.01 <= error < 99.5:
+        return f"{error:.2g}"
+    return f"{error:.0f}" if 99.5 <= error < 1e4 else f"{error:.1e}"
+
+
+def number(value: Any) -> str:
+    """A number, or the two ends of a set of them, to six digits."""
+    if isinstance(value, list):
+        return f"[{', '.join(number(each) for each in value)}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def at(place: dict[str, Any]) -> str:
+    """The input of an element, in words."""
+    given = place["input"]
+    if not isinstance(given, dict):
+        return number(given)
+    return ", ".join(f"{name} {number(value)}" for name, value in given.items())
+
+
+def by_function(atlas: Atlas) -> dict[str, list[Measured]]:
+    """The dtypes of each function; functions in alphabetical order, the activations before the losses."""
+    order = list(_KINDS)
+    found: dict[str, list[Measured]] = {}
+    for measured in sorted(atlas.functions, key=lambda each: (order.index(each.kind), each.function)):
+        found.setdefault(measured.function, []).append(measured)
+    return found
+
+
+def by_kind(atlas: Atlas) -> dict[str, dict[str, list[Measured]]]:
+    """The same in groups with a heading."""
+    found: dict[str, dict[str, list[Measured]]] = {}
+    for function, measured in by_function(atlas).items():
+        found.setdefault(_KINDS[measured[0].kind], {})[function] = measured
+    return found
+
+
+def anchor(function: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.=-]+", "_", function).strip("_")
+
+
+def file_name(function: str) -> str:
+    return f"{anchor(function)}.svg"
+
+
+def render(atlas: Atlas, template: str) -> str:
+    """Fill a template with the atlas; everything that comes from a record is escaped in HTML."""
+    environment = Environment(
+        loader=PackageLoader("oracle.report"),
+        autoescape=select_autoescape(("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"ulps": ulps, "number": number, "at": at, "anchor": anchor, "file_name": file_name}
+    text = environment.get_template(template).render(
+        atlas=atlas,
+        summary=atlas.summary(),
+        kinds=by_kind(atlas),
+        signs=SIGNS,
+        limits={dtype: LIMITS[dtype] for dtype in atlas.dtypes},
+        rules={
+            "loss": LOSS_LIMIT, "roundoffs": ROUNDOFFS, "equal": EQUAL, "near": NEAR_ELEMENTWISE,
+            "near_loss": NEAR, "near_unit": NEAR_OF_UNIT, "near_size": NEAR_OF_SIZE,
+        },
+        style=STYLE,
+        picture=picture,
+    )  # fmt: skip
+    return text.rstrip() + "\n"

@@ -1,0 +1,47 @@
+"""Losses between whole vectors: distances, angles and triplets. One term per sample, from two or three blocks of features."""
+
+from oracle.referee.balls import Series, constant, maximum, minimum, total
+from oracle.referee.registry import NoDefinition, define
+from oracle.referee.terms import Blocks, Term, norm, one_of_two, square
+
+Vector = list[Series]
+
+
+@define("CosineEmbeddingLoss", "loss", blocks=2)
+def cosine_embedding(blocks: Blocks, target: float, margin: float = 0.0) -> Term:
+    """1 - cos for the target 1, max(0, cos - margin) for -1.
+
+    The function torch computes has 1e-12 added to each squared length, which its documentation leaves out; it keeps the
+    cosine of a vector 0 defined.
+    """
+    a, b = blocks
+    lengths = [total([square(s) for s in x]) + constant("1e-12") for x in (a, b)]
+    cos = total([s * t for s, t in zip(a, b, strict=True)]) / (lengths[0] * lengths[1]).sqrt()
+    return Term(1 - cos if one_of_two(target) == 1 else maximum(cos - margin, 0))
+
+
+def distance(a: Vector, b: Vector, p: float, eps: float) -> Series:
+    """As torch's pairwise_distance, the p-norm of a - b + eps."""
+    return norm([s - t + eps for s, t in zip(a, b, strict=True)], p)
+
+
+@define("TripletMarginLoss", "loss", blocks=3)
+def triplet_margin(
+    blocks: Blocks, _target: None = None, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, swap: bool = False
+) -> Term:
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin); with swap the lesser of both distances to the negative."""
+    anchor, positive, negative = blocks
+    far = distance(anchor, negative, p, eps)
+    if swap:
+        far = minimum(far, distance(positive, negative, p, eps))
+    return Term(maximum(distance(anchor, positive, p, eps) - far + margin, 0))
+
+
+@define("TripletMarginWithDistanceLoss", "loss", blocks=3)
+def triplet_margin_with_distance(
+    blocks: Blocks, _target: None = None, distance_function: object = None, margin: float = 1.0, swap: bool = False
+) -> Term:
+    """The same with the distance pairwise_distance, torch's default; it knows no other."""
+    if distance_function is not None:
+        raise NoDefinition(f"the referee takes the distance function None, the default; got {distance_function!r}.")
+    return triplet_margin(blocks, None, margin, 2.0, 1e-6, swap)
