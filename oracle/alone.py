@@ -13,10 +13,10 @@ import numpy as np
 
 from manualbp import Activation, Loss, Network, catalogue, init
 from manualbp.blocks import Array
-from manualbp.targets import NoTarget
+from manualbp.targets import NoTarget, Sequences
 from oracle.case import DTYPES, Case, SpecError, parse_dtype, parse_record, unknown
 from oracle.inputs import generator, upstream
-from oracle.regimes import REGIMES, draw, neighbour
+from oracle.regimes import REGIMES, draw, extreme_vectors, neighbour
 
 PREFIX = "alone/"
 #: Shapes for each regime: ordinary numbers in every rank, the others in arrays large enough to hold every special number.
@@ -43,6 +43,8 @@ class _Upstream(Loss):
 
 
 UPSTREAM = _Upstream()
+#: The smallest log-probability of a step of a label sequence.
+SMALLEST_LOG = -1e3
 
 
 def is_alone(text: str) -> bool:
@@ -108,9 +110,14 @@ def build(spec: Alone, seed: int = 0) -> Case:
     shape = (rows * len(record.inputs), *rest)
     if spec.regime == "kinks":
         x, target = at_kinks(record, shape, rng, dtype)
+    elif spec.regime == "extremes" and record.per_sample and len(record.inputs) > 1:
+        x = extreme_vectors(rng, shape, dtype).astype(dtype)
+        target = record.target_domain.sample(rng, record.target_shape(shape), dtype)
     else:
         x = np.concatenate([draw(spec.regime, rng, domain, (), spec.shape, dtype) for domain in record.inputs])
         target = record.target_domain.sample(rng, record.target_shape(shape), dtype)
+    if isinstance(record.target_domain, Sequences):  # that every path has probability 0 to all digits is no question to ask
+        x = np.where(x > SMALLEST_LOG, x, dtype.type(-1))
     return Case(name, network, init(network, rng, dtype=dtype), x, target, upstream(record, shape, rng, dtype), close=True)
 
 

@@ -212,17 +212,19 @@ def accuracy(
 
     Without options this is every activation and loss in every dtype, into reports/latest-accuracy. Options narrow it.
     """
+    from oracle.accuracy import subjects
     from oracle.files import check_folder
 
     folder = out or ACCURACY_OUT
-    start = time.perf_counter()
-    try:
-        with _refusing():
-            from oracle.accuracy import Atlas, measure_all, subjects
+    with _refusing():
+        wanted = subjects(activation or (), loss or (), dtype or ())
+        check_folder(folder)
 
-            wanted = subjects(activation or (), loss or (), dtype or ())
-            check_folder(folder)
-        workers = min(jobs or os.cpu_count() or 1, len(wanted))
+    start = time.perf_counter()
+    workers = min(jobs or os.cpu_count() or 1, len(wanted))
+    try:
+        from oracle.accuracy import Atlas, measure_all
+
         with _progress(len(wanted), "measuring", "functions") as progress:
             found = measure_all(wanted, inputs, seed, jobs=workers, progress=progress)
         atlas = Atlas(

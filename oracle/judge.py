@@ -5,11 +5,11 @@ gradient, on torch's own numbers? The record alone is a network too.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from manualbp import Activation, Network, Quantity, Trace
 from oracle.alone import UPSTREAM
@@ -18,7 +18,7 @@ from oracle.case import Case
 #: The referee differentiates element by element; nodes larger than this would keep the reader waiting.
 MOST = 1024
 
-Ask = Callable[[Quantity, NDArray[np.bool_]], Any]
+Ask = Callable[[Quantity], Any]
 Truths = dict[Any, Any]
 
 
@@ -26,7 +26,7 @@ def end_to_end(case: Case) -> Ask:
     """The referee for a whole network: the true values of a quantity as (hi, lo), or None where it cannot say."""
     truths = cache(lambda: _truths(case))
 
-    def ask(quantity: Quantity, elements: NDArray[np.bool_]) -> Any:
+    def ask(quantity: Quantity) -> Any:
         from oracle import referee
 
         return truths().get(referee.every_place(case)[quantity])
@@ -38,7 +38,7 @@ def layerwise(case: Case, reference: Trace) -> Ask:
     """The referee for one layer or loss on the reference's own input and upstream gradient."""
     truths = cache(lambda at: _truths(_alone(case, reference, at)))
 
-    def ask(quantity: Quantity, elements: NDArray[np.bool_]) -> Any:
+    def ask(quantity: Quantity) -> Any:
         from oracle import referee
 
         at, place = quantity.position, referee.every_place(case)[quantity]
@@ -86,23 +86,68 @@ def _largest_node(case: Case) -> int:
 
 
 def _at_special_numbers(case: Case) -> Truths:
-    """Value and gradient of a record alone where there are infinities, NaN or kinks among its inputs."""
+    """What can be said of a record alone where there are infinities, NaN or kinks among its inputs."""
     from oracle import referee
 
     params = case.params[0] if case.params else {}
     try:
         if not case.network.layers:
-            value, gradient = referee.loss(case.network.loss, params, case.x, case.target, case.grad_loss)
-            return {referee.Place("loss"): value, referee.Place("gradient"): gradient}
+            return _of_loss(case, params)
         (layer, *others) = case.network.layers
         if others or not isinstance(layer, Activation):
             return {}
         if referee.definition(layer).kind == "elementwise":
-            noise = layer.noise(case.x.shape, case.x.dtype)
-            given = params if noise is None else {"slope": noise}
-            value, gradient = referee.elementwise(layer, case.x, given, grad_output=case.target)
-        else:
-            value, gradient = referee.features(layer, case.x, case.target)
+            return _of_elementwise(layer, params, case.x, case.target)
+        gate = layer.rows_in(1) > 1  # then a pair of numbers depends on no other pair
+        x, upstream = (array.reshape(layer.rows_in(1), -1) if gate else array for array in (case.x, case.target))
+        value, gradient = referee.features(layer, x, upstream.reshape(1, -1) if gate else upstream)
+        shapes = {"value": case.target.shape, "gradient": case.x.shape}
     except (referee.NoDefinition, referee.Undecided):
         return {}
-    return {referee.Place("value", 1): value, referee.Place("gradient"): gradient}
+    return {
+        referee.Place("value", 1): _reshaped(value, shapes["value"]),
+        referee.Place("gradient"): _reshaped(gradient, shapes["gradient"]),
+    }
+
+
+def _reshaped(truth: Any, shape: tuple[int, ...]) -> Any:
+    return type(truth)(*(part.reshape(shape) for part in truth))
+
+
+def _of_elementwise(layer: Activation, params: dict[str, Any], x: Any, upstream: Any) -> Truths:
+    """An activation that acts on each element alone; what its parameters share is added up."""
+    from oracle import referee
+
+    noise = layer.noise(x.shape, x.dtype)
+    given = params if noise is None else {"slope": noise}
+    value, gradient = referee.elementwise(layer, x, given, grad_output=upstream)
+    found: Truths = {referee.Place("value", 1): value, referee.Place("gradient"): gradient}
+    for name, own in params.items():
+        shares = referee.elementwise(layer, x, params, wrt=name, grad_output=upstream).derivative
+        sums = [part.reshape(own.size if own.size > 1 else 1, -1).sum(axis=1) for part in shares[:2]]
+        found[referee.Place("parameter", 0, name)] = tuple(sums)
+    return found
+
+
+def _of_loss(case: Case, params: dict[str, Any]) -> Truths:
+    """A loss alone. Where there is a term for each element, one row after the other: what is NaN in one is not in another."""
+    from oracle import referee
+
+    loss = case.network.loss
+    if loss.per_sample or params:
+        value, gradient = referee.loss(loss, params, case.x, case.target, case.grad_loss)
+        return {referee.Place("loss"): value, referee.Place("gradient"): gradient}
+    rows = loss.block_shape(case.x.shape)[0]
+    terms = loss.terms_shape(case.x.shape)
+    count = float(loss.count(np.empty(terms), None))
+    upstream = np.broadcast_to(np.asarray(case.grad_loss), terms)
+    values, gradients = np.empty((2, *terms)), np.empty((2, *case.x.shape))
+    for row in range(rows):
+        weights = {name: (given[row],) for name, given in loss.options().items() if isinstance(given, tuple)}
+        single = replace(loss, **weights, **({"reduction": "none"} if "reduction" in loss.options() else {}))
+        whole = upstream[row : row + 1] if single.reduction == "none" else case.grad_loss
+        value, gradient = referee.loss(single, {}, case.x[row::rows], case.target[row : row + 1], whole)
+        values[:, row : row + 1] = value[:2] if single.reduction == "none" else np.nan
+        gradients[:, row::rows] = np.array(gradient[:2]) / count
+    reduced = values if loss.reduction == "none" else values.reshape(2, -1).sum(axis=1) / count
+    return {referee.Place("loss"): tuple(reduced), referee.Place("gradient"): tuple(gradients)}

@@ -37,6 +37,17 @@ def extremes(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[A
     return np.where(rng.random(shape) < 0.15, rng.choice(special, shape), drawn)
 
 
+def extreme_vectors(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Vectors (features, *extra, m) of all lengths whose cubes a float of this dtype holds, with numbers of one magnitude in each.
+
+    For functions of whole vectors: of a vector of all magnitudes only the largest number counts, and infinity less infinity
+    is no distance.
+    """
+    info = ml_dtypes.finfo(dtype)
+    length = np.exp(rng.uniform(np.log(float(info.smallest_normal)) / 3, np.log(float(info.max)) / 3.5, shape[1:]))
+    return rng.standard_normal(shape) * length
+
+
 #: The regimes by name.
 REGIMES: dict[str, Callable[..., Array]] = {draw.__name__: draw for draw in (generic, kinks, extremes)}
 
@@ -63,11 +74,11 @@ def draw(
 def fold(drawn: Array, domain: Interval) -> Array:
     """Bring numbers into an interval with their magnitudes kept where they can be: mirrored at its end, or wrapped.
 
-    Where both ends are finite there is no infinity, and torch refuses NaN: they become the upper end.
+    Where both ends are finite there is no infinity, and torch refuses NaN: they become the upper end. Minus 0 becomes 0.
     """
     if np.isfinite(domain.low) and np.isfinite(domain.high):
         wrapped = domain.low + (domain.high - domain.low) * np.abs(np.sin(drawn.astype(np.float64)))
-        return np.where(np.isfinite(drawn), np.where(domain.outside(drawn), wrapped, drawn), domain.high)
+        return np.where(np.isfinite(drawn), np.where(domain.outside(drawn), wrapped, drawn + 0), domain.high)
     if np.isfinite(domain.low):
         return domain.low + np.abs(drawn)
     if np.isfinite(domain.high):

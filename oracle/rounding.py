@@ -82,4 +82,7 @@ def scales(case: Case, reference: Trace) -> dict[Quantity, NDArray[np.float64]]:
             found[quantity] = floor(array, array if exact[quantity] is None else exact[quantity], case.dtype)
             if exact[quantity] is not None and noisy[quantity] is not None:
                 found[quantity] = np.maximum(found[quantity], movement(exact[quantity], noisy[quantity]))
+            if case.close and quantity.is_gradient and len(case.network.loss.inputs) > 1 and case.network.loss.per_sample:
+                # the numbers of a vector share the rounding of its length
+                found[quantity] = np.maximum(found[quantity], floor(array, array, case.dtype).max(axis=0, keepdims=True))
         return found

@@ -89,7 +89,7 @@ def show_cases(console: Console, report: "Report") -> None:
 
 def show_atlas(console: Console, atlas: "Atlas") -> None:
     """Whether the criteria hold, how we stand beside torch, where we miss and where torch is most wrong."""
-    from oracle.accuracy.page import at, number, ulps
+    from oracle.accuracy.page import at, told_apart, ulps
 
     console.print(Text(("✓ " if atlas.ok else "✗ ") + atlas.answer, style="bold green" if atlas.ok else "bold red"))
     console.print(Text(atlas.sentence, style="bold red" if atlas.above else "bold"))
@@ -103,11 +103,10 @@ def show_atlas(console: Console, atlas: "Atlas") -> None:
         for measured, name in entries[:SHOWN]:
             error, place = getattr(measured, f"{side}_{name}_ulp"), measured.where.get(f"{side}_{name}")
             console.print(f"  {measured.name}, {name}: {ulps(error)} ulps", soft_wrap=True, highlight=False)
-            seen = (
-                f"at {at(place)}: truth {number(place['truth'])}, by hand {number(place['ours'])}, torch {number(place['torch'])}"
-                if place
-                else measured.note
-            )
+            seen = measured.note
+            if place:
+                told = told_apart(place)
+                seen = f"at {at(place)}: truth {told['truth']}, by hand {told['ours']}, torch {told['torch']}"
             console.print(f"      {seen}", style="dim", soft_wrap=True, highlight=False)
         if len(entries) > SHOWN:
             console.print(f"  and {len(entries) - SHOWN:,} more", style="dim")

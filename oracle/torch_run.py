@@ -89,8 +89,10 @@ class _Twin:
         return self.noise_of(z) * (constant.abs().clamp(max=1) + (z - constant).nan_to_num())
 
     def nodes(self) -> list[Tensor]:
-        """The input and the output of every layer, as one graph."""
+        """The input and the output of every layer, as one graph. A loss alone is given its input perturbed: that is its condition."""
         nodes, value = [self.x], self.x
+        if self.case.close and not self.case.network.layers:
+            return [self.perturb(self.x)]
         for layer, own in zip(self.case.network.layers, self.params, strict=False):
             value = self.call(layer, {name: self.perturb(tensor) for name, tensor in own.items()}, value)
             nodes.append(value)

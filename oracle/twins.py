@@ -142,7 +142,7 @@ def twin(record: Record, dtype: torch.dtype = torch.float64) -> torch.nn.Module:
 
 
 def call(record: Record, params: Params, *inputs: Tensor) -> Tensor:
-    """Run a record's twin. Where torch has no kernel for a half precision, its own float32 kernel runs and the result is rounded."""
+    """Run a record's twin. Where torch has no kernel for a half precision, its float32 kernel runs and the result is rounded."""
     dtype = inputs[0].dtype
     module = twin(record, dtype)
     try:

@@ -48,18 +48,19 @@ class _Gate(Activation):
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
         g = self._activation
-        return blockwise(lambda u, v: g.value(u) * v, *self._halves(x), wide=g.hands_wide), x
+        return blockwise(lambda u, v: g.value(u) * v, *self._halves(x), wide=g.wide), x
 
     def backward(self, params: Params, residuals: Any, grad_output: Array) -> tuple[Array, dict[str, Array]]:
         g = self._activation
 
         def both(u: Array, v: Array, d: Array) -> tuple[Array, Array]:
-            value, grad_u = g.value_and_vjp(u, d * v)
+            value, grad_u = g.value_and_vjp(u, d)
+            grad_u *= v  # last: d * v may overflow where the whole does not
             value *= d
             return grad_u, value
 
         u, v = self._halves(residuals)
-        grad_u, grad_v = blockwise_pair(both, u, v, grad_output, wide=g.hands_wide)
+        grad_u, grad_v = blockwise_pair(both, u, v, grad_output, wide=g.wide)
         return np.concatenate((grad_v, grad_u) if self._gate_last else (grad_u, grad_v)), {}
 
 

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from manualbp import _special as special
 from manualbp.blocks import Array
 from manualbp.domains import UNIT, Interval
 from manualbp.layer import ReducedLoss
@@ -65,6 +64,12 @@ def softplus(z: Array) -> Array:
     return np.logaddexp(0.0, z)
 
 
+def sigmoid(z: Array) -> Array:
+    """1 / (1 + exp(-z)), as exp(z) / (1 + exp(z)) for negative z: it stays above 0 as long as exp(z) does."""
+    e = np.exp(-np.abs(z))
+    return np.where(z < 0, e, 1.0) / (1 + e)
+
+
 def cross_entropy(z: Array, no: Any, yes: Any) -> Array:
     """-no log(1 - a) - yes log a  for  a = sigmoid(z)."""
     return times(no, softplus(z)) + times(yes, softplus(-z))
@@ -77,7 +82,7 @@ def cross_entropy_slope(z: Array, no: Any, yes: Any) -> Array:
     and  no a - yes (1 - a) = ((no - yes) + (no + yes) t) / 2,  where nothing does.
     """
     middle = ((no - yes) + (no + yes) * np.tanh(z / 2)) / 2
-    return np.where(np.abs(z) < 0.5, middle, no * special.expit(z) - yes * special.expit(-z))
+    return np.where(np.abs(z) < 0.5, middle, no * sigmoid(z) - yes * sigmoid(-z))
 
 
 @dataclass(frozen=True)
@@ -187,4 +192,4 @@ class SoftMarginLoss(ReducedLoss):
 
     def gradient(self, saved: Any, scale: Array) -> Array:
         agreement, y = saved
-        return -y * special.expit(-agreement) * scale
+        return -y * sigmoid(-agreement) * scale

@@ -1,14 +1,12 @@
-"""The atlas: every function of the catalogue in every dtype, measured on all cores."""
+"""The atlas: what was measured, its summary, and the files it is written to."""
 
 import csv
 import io
 import json
 import math
-import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, as_completed
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -16,89 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from manualbp import Activation, Loss
-from oracle.accuracy import elementwise, features, losses
-from oracle.accuracy.measured import EQUAL, Measured, allowed, figures
-from oracle.accuracy.sample import Subject
-from oracle.case import DTYPES, parse_dtype
-from oracle.referee.registry import NoDefinition, definition
+from oracle.accuracy.measured import EQUAL, Measured
+from oracle.case import DTYPES
 from oracle.report.model import readable, versions
-from oracle.suite import chosen
-from oracle.sweep import _pool as pool
-from oracle.sweep import one_thread
 
-_MEASURES = {"elementwise": elementwise.measure, "features": features.measure, "loss": losses.measure}
 #: Places listed where torch is most wrong.
 MOST = 10
 #: Figures that a record of the JSON does not hold: they are the pictures'.
 _HIDDEN = ("slices", "unmeasured")
-
-
-def subjects(activations: Sequence[str] = (), loss_names: Sequence[str] = (), dtypes: Sequence[str] = ()) -> list[Subject]:
-    """What the names ask for, all of it when there are none; where one kind is named and the other is not, of that kind alone.
-
-    Every example of every activation, once more for the gradient of its parameter where it has one slope for each row; of the
-    losses those that are sums, since a mean only divides. Raises SpecError for a name that does not exist.
-    """
-    wanted = [parse_dtype(name) for name in dtypes] or list(DTYPES)
-    found: list[tuple[Any, str]] = []
-    if activations or not loss_names:
-        for activation in chosen(activations, Activation):
-            found.append((activation, ""))
-            if activation.options().get("num_parameters") == 1:
-                found += [(activation, name) for name in activation.parameter_shapes()]
-    if loss_names or not activations:
-        found += [(_sum(loss), "") for loss in chosen(loss_names, Loss)]
-    return [Subject(record, dtype, wrt) for record, wrt in dict.fromkeys(found) for dtype in dict.fromkeys(wanted)]
-
-
-def _sum(loss: Any) -> Any:
-    return replace(loss, reduction="sum") if "sum" in getattr(loss, "reductions", ()) else loss
-
-
-def measure(subject: Subject, inputs: int, seed: int) -> Measured:
-    """The figures of one function in one dtype.
-
-    A function that the referee does not know is `unmeasured`; one that cannot be measured for another reason misses the
-    criterion, without numbers, and its note says why.
-    """
-    kind = "loss" if isinstance(subject.record, Loss) else "unknown"
-    try:
-        kind = definition(subject.record).kind
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # at infinities NumPy's casts warn, and torch about what it will change
-            return figures(subject, kind, _MEASURES[kind](subject, inputs, seed))
-    except Exception as error:  # one function's trouble is not the others'
-        value_limit, limit = allowed(kind, subject.dtype)
-        return Measured(
-            subject.function, kind, subject.dtype, 0, value_limit=value_limit, derivative_limit=limit,
-            note=f"{type(error).__name__}: {error}", unmeasured=isinstance(error, NoDefinition),
-        )  # fmt: skip
-
-
-def measure_all(
-    wanted: Sequence[Subject], inputs: int, seed: int, *, jobs: int = 1, progress: Callable[[int], None] | None = None
-) -> list[Measured]:
-    """Measure all of them, in their order; `progress` is told each time how many were finished.
-
-    `jobs` is the number of processes, 1 means this one. The result does not depend on it.
-    """
-    tell = progress or (lambda _: None)
-    found: list[Any] = [None] * len(wanted)
-    if jobs <= 1:
-        one_thread()
-        for number, subject in enumerate(wanted):
-            found[number] = measure(subject, inputs, seed)
-            tell(1)
-        return found
-    with pool(jobs) as workers:
-        numbers: dict[Future[Measured], int] = {
-            workers.submit(measure, subject, inputs, seed): number for number, subject in enumerate(wanted)
-        }
-        for future in as_completed(numbers):
-            found[numbers[future]] = future.result()
-            tell(1)
-    return found
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ def reals(shape: tuple[int, int], dtype: np.dtype[Any], rng: np.random.Generator
     gaps = sign * np.exp(rng.uniform(np.log(1e-3), np.log(WIDEST), shape)) + rng.choice([0.0, -3.0, 5.0], count)
     gaps[rng.integers(rows, size=count), np.arange(count)] = 0.0
     tied = rng.choice([0.0, 0.0, 1.0, -1.0, 40.0, 80.0, WIDEST], shape) * rng.choice([-1.0, 1.0], count)
+    if powers:  # no margin is met by chance up to a rounding; that it is met exactly is the business of the kinks
+        tied *= rng.uniform(1, 1.1, count)
     scale = np.exp(rng.uniform(-4 if powers else -np.log(largest) * 0.8, np.log(largest), count))
     kind = rng.choice(4, count, p=[0.35, 0.35, 0.15, 0.15])
     drawn = np.select([kind == 0, kind == 1, kind == 2], [ordinary, gaps, tied], sign * scale * rng.uniform(0.01, 1, shape))

@@ -11,8 +11,9 @@ from manualbp import Activation, Network, init
 from oracle import referee
 from oracle.accuracy.points import NEAR, edges, stratified, zeros_of_derivative
 from oracle.accuracy.rounded import either_side
-from oracle.accuracy.sample import Floats, Sample, Subject, failures, quantity
+from oracle.accuracy.sample import Floats, Sample, failures, quantity
 from oracle.accuracy.sides import Params, guarded, ours, torchs
+from oracle.accuracy.subject import Subject
 from oracle.alone import UPSTREAM
 from oracle.inputs import generator
 

@@ -9,8 +9,9 @@ from manualbp import Activation
 from oracle import referee
 from oracle.accuracy.columns import above_the_others, joined, listed, reals
 from oracle.accuracy.points import NEAR
-from oracle.accuracy.sample import Floats, Marks, Sample, Subject, failures, quantity
+from oracle.accuracy.sample import Floats, Marks, Sample, failures, quantity
 from oracle.accuracy.sides import Side, guarded, ours, torchs
+from oracle.accuracy.subject import Subject
 from oracle.inputs import generator
 
 #: One column for so many inputs that an elementwise function is asked for; and so many in a half precision.

@@ -11,10 +11,11 @@ from manualbp import Loss, Network, init
 from manualbp.domains import Interval
 from oracle import referee
 from oracle.accuracy.columns import above_the_others, blocks, listed
-from oracle.accuracy.near import largest_term, near_zero
+from oracle.accuracy.near import near_zero
 from oracle.accuracy.points import limits
-from oracle.accuracy.sample import Floats, Marks, Quantity, Sample, Subject, failures, quantity
+from oracle.accuracy.sample import Floats, Marks, Quantity, Sample, failures, quantity
 from oracle.accuracy.sides import Params, Side, guarded, ours_of_loss, torchs_of_loss
+from oracle.accuracy.subject import Subject
 from oracle.alone import at_kinks
 from oracle.inputs import generator
 
@@ -52,7 +53,7 @@ def measure(subject: Subject, inputs: int, seed: int) -> Sample:
         )  # fmt: skip
     size = np.abs(truth.derivative.hi)
     normal = (size >= float(limits(dtype).smallest_normal)) & (size <= float(limits(dtype).max))
-    near, largest = near_zero(record, params, here, target, size), largest_term(record, params, here, target, size)
+    near, largest = near_zero(record, params, here, target, size)
     return Sample(
         x.shape[-1],
         value,

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from oracle.accuracy.points import limits
-from oracle.accuracy.sample import Floats, Marks, Quantity, Sample, Subject
+from oracle.accuracy.sample import Floats, Marks, Quantity, Sample
 from oracle.accuracy.slices import Slices, sliced
+from oracle.accuracy.subject import Subject
 from oracle.referee import ulp_error
 
 #: Ulps that our value and our derivative may be wrong by, and the gradient of a loss.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manualbp import Loss
-from manualbp.domains import Interval
+from manualbp.domains import REALS, Interval
 from oracle.accuracy.sample import Floats, Marks
 from oracle.accuracy.sides import Params, guarded, ours_of_loss
 
@@ -23,24 +23,30 @@ NEAR, NEAR_OF_UNIT, NEAR_OF_SIZE = 1.0, 0.1, 0.5
 CANCELLED = 0.5
 
 
-def near_zero(loss: Loss, params: Params, x: Floats, target: Array, size: Floats) -> Marks:
-    """Elements whose gradient changes its sign when one number of their column moves to what is near it.
+def near_zero(loss: Loss, params: Params, x: Floats, target: Array, size: Floats) -> tuple[Marks, Floats]:
+    """The elements whose gradient, now of this size, is near a zero; and how large the terms are that cancel in it.
 
-    The gradient of a loss between vectors is a sum of unit vectors, which may cancel anywhere: there it is near 0 where its size
-    is half of the sample's largest gradient, or less.
+    The gradient changes its sign when one number of the column moves to what is near it. In a loss between vectors it is a sum
+    of unit vectors, which may cancel anywhere: there it is near 0 where its size is half of the sample's largest gradient, or
+    less, and two terms of that size, each of them rounded, have cancelled.
     """
-    if _between_vectors(loss):
-        return size <= CANCELLED * largest_term(loss, params, x, target, size)
-    found = np.zeros(x.shape, bool)
+    if loss.per_sample and len(loss.inputs) > 1:
+        whole = np.broadcast_to(np.where(np.isfinite(size), size, 0.0).max(axis=0, keepdims=True), size.shape)
+        return size <= CANCELLED * whole, 2 * whole
+    near, largest = np.zeros(x.shape, bool), _at_other_targets(loss, params, x, target, size)
     rows = len(x) // len(loss.inputs)
     for i in np.ndindex(x.shape[:-1]):
+        domain = loss.inputs[i[0] // rows]
         signs = []
         for direction in (-1, 1):
             moved = x.copy()
-            moved[i] = _moved(loss.inputs[i[0] // rows], x[i], direction)
-            signs.append(np.sign(_gradient(loss, params, moved, target)))
-        found |= signs[0] * signs[1] < 0
-    return found
+            moved[i] = _moved(domain, x[i], direction)
+            gradient = _gradient(loss, params, moved, target)
+            signs.append(np.sign(gradient))
+            if domain == REALS:  # p - y one step away from its zero is about as large as p
+                largest[i] = np.fmax(largest[i], np.abs(gradient[i]))
+        near |= signs[0] * signs[1] < 0
+    return near, np.where(np.isfinite(largest), largest, 0.0)
 
 
 def _moved(domain: Interval, x: Floats, direction: int) -> Floats:
@@ -49,25 +55,15 @@ def _moved(domain: Interval, x: Floats, direction: int) -> Floats:
     return np.clip(x + direction * step, domain.low, domain.high)
 
 
-def _between_vectors(loss: Loss) -> bool:
-    return loss.per_sample and len(loss.inputs) > 1
-
-
-def largest_term(loss: Loss, params: Params, x: Floats, target: Array, size: Floats) -> Floats:
-    """What may cancel in a gradient such as p - y is as large as the gradient, of this size, becomes for another target.
-
-    Or as the gradients for each row of the target alone, added up; in a loss between vectors, as the sample's largest gradient.
-    """
-    if _between_vectors(loss):
-        finite = np.where(np.isfinite(size), size, 0.0)
-        return np.broadcast_to(finite.max(axis=0, keepdims=True), size.shape)
+def _at_other_targets(loss: Loss, params: Params, x: Floats, target: Array, size: Floats) -> Floats:
+    """What may cancel in p - y is as large as the gradient for another target, or those for each row of it alone, added up."""
     found = size
     for other in _other_targets(loss, x, target):
         found = np.fmax(found, np.abs(_gradient(loss, params, x, other)))
     if target.dtype.kind not in "iu" and target.size and target.ndim == x.ndim:
         alone = [np.where(np.indices(target.shape)[0] == row, target, 0) for row in range(len(target))]
         found = np.fmax(found, sum(np.abs(_gradient(loss, params, x, rows)) for rows in alone))
-    return np.where(np.isfinite(found), found, 0.0)
+    return found.copy()
 
 
 def _other_targets(loss: Loss, x: Floats, target: Array) -> Iterator[Array]:

@@ -27,11 +27,19 @@ def ulps(error: float) -> str:
     return f"{error:.0f}" if 99.5 <= error < 1e4 else f"{error:.1e}"
 
 
-def number(value: Any) -> str:
-    """A number, or the two ends of a set of them, to six digits."""
+def number(value: Any, digits: int = 6) -> str:
+    """A number, or a list of them, such as the two ends of a set."""
     if isinstance(value, list):
-        return f"[{', '.join(number(each) for each in value)}]"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+        return f"[{', '.join(number(each, digits) for each in value)}]"
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def told_apart(place: dict[str, Any]) -> dict[str, str]:
+    """The truth and both answers at an element, with as many digits as it takes to see what differs: six, or all."""
+    values = {name: place[name] for name in ("truth", "ours", "torch")}
+    exact = {name: number(value, 17) for name, value in values.items()}
+    short = {name: number(value) for name, value in values.items()}
+    return short if len(set(short.values())) == len(set(exact.values())) else exact
 
 
 def at(place: dict[str, Any]) -> str:
@@ -76,7 +84,14 @@ def render(atlas: Atlas, template: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"ulps": ulps, "number": number, "at": at, "anchor": anchor, "file_name": file_name}
+    environment.filters |= {
+        "ulps": ulps,
+        "number": number,
+        "told_apart": told_apart,
+        "at": at,
+        "anchor": anchor,
+        "file_name": file_name,
+    }
     text = environment.get_template(template).render(
         atlas=atlas,
         summary=atlas.summary(),

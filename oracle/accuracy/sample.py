@@ -1,39 +1,16 @@
 """What measuring one function in one dtype gives: the truth and both sides' answers, element by element."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from manualbp import Activation, Loss
 from oracle.accuracy.sides import Side
-from oracle.case import DTYPES
 from oracle.referee import Numbers
 
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A function in a dtype: an activation or loss, and what its derivative is taken with respect to, the input unless named."""
-
-    record: Activation | Loss
-    dtype: str
-    wrt: str = ""
-
-    @property
-    def function(self) -> str:
-        return f"{self.record}, d/d{self.wrt}" if self.wrt else str(self.record)
-
-    @property
-    def numpy(self) -> np.dtype[Any]:
-        return DTYPES[self.dtype]
-
-    def __str__(self) -> str:
-        return f"{self.function} in {self.dtype}"
 
 
 class Quantity(NamedTuple):

@@ -9,7 +9,20 @@ import numpy as np
 from flint import arb, arb_series
 from numpy.typing import NDArray
 
-from oracle.referee.balls import BITS, START, Enclosure, Straddles, Undefined, accurate, doubles, precision, series, settle, total
+from oracle.referee.balls import (
+    BITS,
+    START,
+    Ball,
+    Enclosure,
+    Straddles,
+    Undefined,
+    accurate,
+    doubles,
+    precision,
+    series,
+    settle,
+    total,
+)
 from oracle.referee.registry import Named, definition
 from oracle.referee.truth import NAN, NOTHING, Floats, Numbers, Row, Truth, numbers, slope_row, value_row
 
@@ -18,9 +31,9 @@ Array = NDArray[Any]
 _FAR = 5000
 
 
-def _balls(values: Floats, step: int) -> list[Any]:
-    """The doubles as balls; the infinities, in their order, are 2^5000 and from one to the next 2^step times as large."""
-    balls, exponent = [], _FAR if step > 0 else 2 * _FAR
+def _balls(values: Floats, far: int, step: int) -> list[Any]:
+    """The doubles as balls; the infinities, in their order, are 2^far and from one to the next 2^step times as large."""
+    balls, exponent = [], far if step > 0 else 2 * far
     for value in values.tolist():
         if np.isinf(value):
             balls.append(arb(2) ** exponent * int(np.sign(value)))
@@ -33,28 +46,42 @@ def _balls(values: Floats, step: int) -> list[Any]:
 def enclose(values: Floats, evaluate: Callable[[list[Any]], Any], side: int = 0) -> Enclosure:
     """evaluate(balls of these doubles), settled.
 
-    Infinite values mean the limit; several of them one that does not depend on which grows faster, or NaN. NaN gives NaN
-    unless the function does not look at it. Raises Undecided as `settle` does.
+    Infinite values mean the limit, infinite itself where what is found grows from far out to further; of several infinities
+    one that does not depend on which grows faster, or NaN. NaN gives NaN unless the function does not look at it.
+    Raises Undecided as `settle` does.
     """
-    nothing = Enclosure(arb("nan"), arb("nan"))
+    nothing = arb("nan")
     try:
         if np.isnan(values).any():
             return _without(values, evaluate)
-        first = settle(lambda: evaluate(_balls(values, 64)), side)
-        if np.isinf(values).sum() > 1:
-            second = settle(lambda: evaluate(_balls(values, -64)), side)
-            if any(doubles(one)[0] != doubles(other)[0] for one, other in zip(first[:2], second[:2], strict=True)):
-                return nothing
+        first = settle(lambda: evaluate(_balls(values, _FAR, 64)), side)
+        count = int(np.isinf(values).sum())
+        if not count:
+            return first
+        others = [settle(lambda: evaluate(_balls(values, 4 * _FAR, 64)), side)]
+        if count > 1:
+            others.append(settle(lambda: evaluate(_balls(values, _FAR, -64)), side))
+        found = [first[0], first[1]]
+        for other in others:
+            found = [_limit(near, further) for near, further in zip(found, other[:2], strict=True)]
     except (Undefined, Straddles):
-        return nothing
-    return first
+        return Enclosure(nothing, nothing)
+    return Enclosure(found[0], found[1], first.at_kink)
+
+
+def _limit(near: Ball, further: Ball) -> Ball:
+    """Where a function goes that has these values far out and further out."""
+    one, other = doubles(near)[0], doubles(further)[0]
+    if one == other:
+        return near
+    return arb("inf") * int(np.sign(other)) if one * other > 0 and abs(other) > abs(one) else arb("nan")
 
 
 def _without(values: Floats, evaluate: Callable[[list[Any]], Any]) -> Enclosure:
     """What does not depend on the values that are NaN; NaN for what does, division by it among them."""
     with precision(START):
         try:
-            found = evaluate(_balls(values, 1))
+            found = evaluate(_balls(values, _FAR, 64))
         except (ValueError, ZeroDivisionError):
             return Enclosure(arb("nan"), arb("nan"))
         value, slope = (part if accurate(part) else arb("nan") for part in (found[0], found[1]))

@@ -151,19 +151,25 @@ def loss(
         value: Series = terms(column, balls).ravel()[k].value
         return value
 
+    rows = points.shape[0] // reduced.definition.blocks
+    apart = reduced.shares[0].shape == (rows,) and not getattr(record, "per_sample", False)
+
     def by_input(column: Index, i: int, balls: list[Any]) -> Series:
-        return slope_only(reduced.reduce({column: terms(column, balls, i)}, upstream))
+        own = terms(column, balls, i)
+        if apart:  # a term for each row: the others do not depend on this number, whatever they are
+            own = pack(term if k == i % rows else Term(series(0)) for k, term in enumerate(own))
+        return slope_only(reduced.reduce({column: own}, upstream))
 
     def by_parameter(name: str, index: Index, balls: list[Any]) -> Series:
         return slope_only(whole(balls, upstream, reduced.params | {name: moved(reduced.params[name], index)}))
 
     every = np.concatenate(values)
     if reduced.reduction == "none":
-        rows = [
+        found_rows = [
             [value_row(enclose(own, partial(single, c, k))) for k in range(reduced.shares[0].size)]
             for c, own in zip(columns, values, strict=True)
         ]
-        value = by_column(rows, reduced.value_shape)
+        value = by_column(found_rows, reduced.value_shape)
     else:
         value = numbers([value_row(enclose(every, lambda balls: whole(balls, np.array(1.0))))], ())
     if wrt is not None:

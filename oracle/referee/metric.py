@@ -1,6 +1,8 @@
 """Losses between whole vectors: distances, angles and triplets. One term per sample, from two or three blocks of features."""
 
-from oracle.referee.balls import Series, constant, maximum, minimum, total
+import numpy as np
+
+from oracle.referee.balls import Series, exact, maximum, minimum, total
 from oracle.referee.registry import NoDefinition, define
 from oracle.referee.terms import Blocks, Term, norm, one_of_two, square
 
@@ -11,11 +13,11 @@ Vector = list[Series]
 def cosine_embedding(blocks: Blocks, target: float, margin: float = 0.0) -> Term:
     """1 - cos for the target 1, max(0, cos - margin) for -1.
 
-    The function torch computes has 1e-12 added to each squared length, which its documentation leaves out; it keeps the
+    The function torch computes has the float32 nearest to 1e-12 added to each squared length, which its documentation leaves out; it keeps the
     cosine of a vector 0 defined.
     """
     a, b = blocks
-    lengths = [total([square(s) for s in x]) + constant("1e-12") for x in (a, b)]
+    lengths = [total([square(s) for s in x]) + exact(np.float32(1e-12)) for x in (a, b)]
     cos = total([s * t for s, t in zip(a, b, strict=True)]) / (lengths[0] * lengths[1]).sqrt()
     return Term(1 - cos if one_of_two(target) == 1 else maximum(cos - margin, 0))
 

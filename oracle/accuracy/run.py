@@ -1,0 +1,63 @@
+"""Measuring one function, and many of them on all cores."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, as_completed
+from typing import Any
+
+import numpy as np
+
+from manualbp import Loss
+from oracle.accuracy import elementwise, features, losses
+from oracle.accuracy.measured import Measured, allowed, figures
+from oracle.accuracy.subject import Subject
+from oracle.referee.registry import NoDefinition, definition
+from oracle.sweep import _pool as pool
+from oracle.sweep import one_thread
+
+_MEASURES = {"elementwise": elementwise.measure, "features": features.measure, "loss": losses.measure}
+
+
+def measure(subject: Subject, inputs: int, seed: int) -> Measured:
+    """The figures of one function in one dtype.
+
+    A function that the referee does not know is `unmeasured`; one that cannot be measured for another reason misses the
+    criterion, without numbers, and its note says why.
+    """
+    kind = "loss" if isinstance(subject.record, Loss) else "unknown"
+    try:
+        kind = definition(subject.record).kind
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # at infinities NumPy's casts warn, and torch about what it will change
+            return figures(subject, kind, _MEASURES[kind](subject, inputs, seed))
+    except Exception as error:  # one function's trouble is not the others'
+        value_limit, limit = allowed(kind, subject.dtype)
+        return Measured(
+            subject.function, kind, subject.dtype, 0, value_limit=value_limit, derivative_limit=limit,
+            note=f"{type(error).__name__}: {error}", unmeasured=isinstance(error, NoDefinition),
+        )  # fmt: skip
+
+
+def measure_all(
+    wanted: Sequence[Subject], inputs: int, seed: int, *, jobs: int = 1, progress: Callable[[int], None] | None = None
+) -> list[Measured]:
+    """Measure all of them, in their order; `progress` is told each time how many were finished.
+
+    `jobs` is the number of processes, 1 means this one. The result does not depend on it.
+    """
+    tell = progress or (lambda _: None)
+    found: list[Any] = [None] * len(wanted)
+    if jobs <= 1:
+        one_thread()
+        for number, subject in enumerate(wanted):
+            found[number] = measure(subject, inputs, seed)
+            tell(1)
+        return found
+    with pool(jobs) as workers:
+        numbers: dict[Future[Measured], int] = {
+            workers.submit(measure, subject, inputs, seed): number for number, subject in enumerate(wanted)
+        }
+        for future in as_completed(numbers):
+            found[numbers[future]] = future.result()
+            tell(1)
+    return found
