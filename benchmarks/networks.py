@@ -29,7 +29,7 @@ from rich.table import Table
 from manualbp import Activation, Identity, Loss, Network, backpropagate, init
 from oracle.case import parse_record
 from oracle.sweep import one_thread
-from oracle.torch_run import twin
+from oracle.twins import twin
 
 #: Widths, batch, rounds.
 SIZES = [

@@ -7,6 +7,7 @@ activation and of one input of a loss, features first, batch last.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -77,8 +78,9 @@ class Alone:
             )
         if regime not in REGIMES:
             raise unknown("regime", regime, list(REGIMES))
-        base = Activation if record.partition("(")[0] in catalogue(Activation) else Loss
-        spec = cls(tuple(map(int, shape.split("x"))), parse_dtype(dtype), parse_record(record, base), regime)
+        read = partial(parse_record, record)
+        known: Activation | Loss = read(Activation) if record.partition("(")[0] in catalogue(Activation) else read(Loss)
+        spec = cls(tuple(map(int, shape.split("x"))), parse_dtype(dtype), known, regime)
         try:
             build(spec)
         except ValueError as error:

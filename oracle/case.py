@@ -70,6 +70,12 @@ DTYPES: dict[str, np.dtype[Any]] = {
     }.items()
 }
 
+
+def float_info(dtype: np.dtype[Any]) -> Any:
+    """np.finfo for these dtypes."""
+    return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+
+
 #: Those that every record meets everywhere, and that networks are trained in; the others are for storing.
 FULL_DTYPES = ("float64", "float32")
 
@@ -132,14 +138,14 @@ def parse_record(text: str, base: type[R]) -> R:
 def _check_option(name: str, value: Any, default: Any) -> None:
     """An option is of its default's kind: a finite number where that is a number, a text where it is one.
 
-    Where the default is None, weights are meant: a tuple of finite numbers, or a class index.
+    Where the default is None, weights are meant, a tuple of finite numbers; or a class index, or a name.
     """
     if default is None and isinstance(value, tuple):
         for each in value:
             _check_option(name, each, 1.0)
     elif default is None:
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise TypeError(f"{name} takes None, a whole number or a tuple of numbers; got {value!r}.")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | str)):
+            raise TypeError(f"{name} takes None, a whole number, a name or a tuple of numbers; got {value!r}.")
     elif isinstance(default, float):
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(float(value)):
             raise TypeError(f"{name} takes a finite number, such as {default}; got {value!r}.")

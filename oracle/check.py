@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from manualbp import Network, Trace
-from oracle.case import Case
 from oracle import judge
+from oracle.case import Case
 from oracle.discrepancy import Row, compare
 from oracle.manual_run import layerwise_run, manual_run
 from oracle.rounding import scales

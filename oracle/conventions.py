@@ -50,12 +50,12 @@ def conventions() -> Iterator[Convention]:
 def _row(function: str, where: str, around: Any, taken: Any, stated: Any) -> Convention:
     holds = bool(np.allclose(taken, stated, rtol=1e-6, atol=1e-12))
     hull = [f"[{min(side):.4g}, {max(side):.4g}]" for side in around]
-    numbers = [", ".join(f"{number:.4g}" for number in each) for each in (taken, stated)]
-    return Convention(function, where, " x ".join(hull), *numbers, holds, torch.__version__)
+    torch_takes, record_says = (", ".join(f"{number:.4g}" for number in each) for each in (taken, stated))
+    return Convention(function, where, " x ".join(hull), torch_takes, record_says, holds, torch.__version__)
 
 
 def _slope(record: Activation, at: float) -> float:
-    """torch's derivative of an activation at one number."""
+    """Torch's derivative of an activation at one number."""
     z = torch.full((1, 1), at, dtype=torch.float64, requires_grad=True)
     params = {
         name: torch.full(shape, record.centres[name], dtype=z.dtype)
@@ -68,7 +68,7 @@ def _slope(record: Activation, at: float) -> float:
 
 
 def _gradient(loss: Loss, column: Any, kink: LossKink) -> Any:
-    """torch's gradient of a loss of one sample; where there is a term per element, the sample has one row for each input."""
+    """Torch's gradient of a loss of one sample; where there is a term per element, the sample has one row for each input."""
     value = to_torch(column[:, None]).requires_grad_()
     target = np.empty(0) if kink.target is None else np.array(kink.target)
     given = target[..., None] if loss.per_sample and target.size else target.reshape(-1, 1)

@@ -144,7 +144,7 @@ def _of_loss(case: Case, params: dict[str, Any]) -> Truths:
     values, gradients = np.empty((2, *terms)), np.empty((2, *case.x.shape))
     for row in range(rows):
         weights = {name: (given[row],) for name, given in loss.options().items() if isinstance(given, tuple)}
-        single = replace(loss, **weights, **({"reduction": "none"} if "reduction" in loss.options() else {}))
+        single: Any = replace(loss, **weights, **({"reduction": "none"} if "reduction" in loss.options() else {}))  # type: ignore[type-var]
         whole = upstream[row : row + 1] if single.reduction == "none" else case.grad_loss
         value, gradient = referee.loss(single, {}, case.x[row::rows], case.target[row : row + 1], whole)
         values[:, row : row + 1] = value[:2] if single.reduction == "none" else np.nan

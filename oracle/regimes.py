@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from manualbp.domains import Interval
+from oracle.case import float_info
 
 Array = NDArray[Any]
 
@@ -15,7 +15,7 @@ Array = NDArray[Any]
 SPREAD = 3.0
 
 
-def generic(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any], points: Sequence[float]) -> Array:
+def generic(rng: np.random.Generator, shape: tuple[int, ...], _dtype: np.dtype[Any], _points: Sequence[float]) -> Array:
     """Ordinary numbers of both signs."""
     return SPREAD * rng.standard_normal(shape)
 
@@ -26,9 +26,9 @@ def kinks(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]
     return rng.choice(np.concatenate([at, neighbour(at, -1), neighbour(at, 1)]).astype(np.float64), shape)
 
 
-def extremes(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any], points: Sequence[float]) -> Array:
+def extremes(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any], _points: Sequence[float]) -> Array:
     """All orders of magnitude of both signs, subnormals, the edge of overflow, zeros, infinities, NaN."""
-    info = ml_dtypes.finfo(dtype)
+    info = float_info(dtype)
     smallest, largest = float(info.smallest_subnormal), float(info.max)
     size = np.exp(rng.uniform(np.log(smallest), np.log(largest), shape))
     middling = 10.0 ** rng.uniform(-3, 3, shape)  # where exponentials live
@@ -38,12 +38,12 @@ def extremes(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[A
 
 
 def extreme_vectors(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Vectors (features, *extra, m) of all lengths whose cubes a float of this dtype holds, with numbers of one magnitude in each.
+    """Vectors (features, *extra, m) of all lengths whose cubes a float of this dtype holds; one magnitude in each.
 
     For functions of whole vectors: of a vector of all magnitudes only the largest number counts, and infinity less infinity
     is no distance.
     """
-    info = ml_dtypes.finfo(dtype)
+    info = float_info(dtype)
     length = np.exp(rng.uniform(np.log(float(info.smallest_normal)) / 3, np.log(float(info.max)) / 3.5, shape[1:]))
     return rng.standard_normal(shape) * length
 
@@ -58,7 +58,7 @@ def neighbour(at: Array, direction: int) -> Array:
     bits = at.view(integer)
     away = np.where((np.signbit(at)) == (direction < 0), 1, -1).astype(integer)
     moved = (bits + away).view(at.dtype)
-    smallest = (ml_dtypes.finfo(at.dtype).smallest_subnormal * direction).astype(at.dtype)
+    smallest = (float_info(at.dtype).smallest_subnormal * direction).astype(at.dtype)
     return np.where(at == 0, smallest, moved)
 
 

@@ -11,14 +11,13 @@ here: whatever `scales` returns per quantity only has to broadcast against the a
 
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from manualbp import Quantity, Trace
-from oracle.case import Case
+from oracle.case import Case, float_info
 from oracle.inputs import generator
 from oracle.torch_run import Replicas, torch_run
 
@@ -28,7 +27,7 @@ REPLICAS = 16
 
 def unit_roundoff(dtype: np.dtype[Any]) -> float:
     """The largest relative error of one rounding to nearest: half the gap between 1 and the next number."""
-    return float(ml_dtypes.finfo(dtype).eps) / 2
+    return float(float_info(dtype).eps) / 2
 
 
 def disturbed(name: str, dtype: np.dtype[Any], count: int = REPLICAS) -> Replicas:
@@ -66,7 +65,7 @@ def floor(array: Any, exact: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:
     """
     size = np.abs(np.asarray(array, dtype=np.float64))
     size = np.where(size > 0, size, np.abs(np.asarray(exact, dtype=np.float64)))
-    smallest = float(ml_dtypes.finfo(dtype).smallest_subnormal)
+    smallest = float(float_info(dtype).smallest_subnormal)
     return np.where(np.isfinite(size) & (size > 0), np.maximum(unit_roundoff(dtype) * size, smallest), 0.0)
 
 

@@ -63,11 +63,14 @@ def specs(
 
 def alone(activations: Sequence[str] = (), losses: Sequence[str] = (), dtypes: Sequence[str] = ()) -> list[Alone]:
     """Every activation and loss alone; where one kind is named and the other is not, of that kind alone."""
-    kinds = [Chosen(names, base) for names, base in ((activations, Activation), (losses, Loss))]
-    asked = [kind for kind in kinds if kind.names] or kinds
+    both = not activations and not losses
+    functions, costs = Chosen(activations, Activation), Chosen(losses, Loss)
 
     def records(rows: int) -> list[Activation | Loss]:
-        return [record for kind in asked for record in kind.for_rows(rows)]
+        return [
+            *(functions.for_rows(rows) if activations or both else ()),
+            *(costs.for_rows(rows) if losses or both else ()),
+        ]
 
     return list(alone_specs(records, [parse_dtype(name) for name in dtypes] or list(DTYPES)))
 

@@ -85,8 +85,10 @@ def sweep(texts: Sequence[str], seed: int, *, jobs: int = 0, progress: Callable[
             parts[number] = run_cases(task, seed)
             tell(len(task))
     else:
-        with _pool(jobs) as pool:
-            numbers: dict[Future[Result], int] = {pool.submit(run_cases, task, seed): number for number, task in enumerate(tasks)}
+        with pool(jobs) as workers:
+            numbers: dict[Future[Result], int] = {
+                workers.submit(run_cases, task, seed): number for number, task in enumerate(tasks)
+            }
             for future in as_completed(numbers):
                 parts[numbers[future]] = future.result()
                 tell(len(tasks[numbers[future]]))
@@ -94,14 +96,14 @@ def sweep(texts: Sequence[str], seed: int, *, jobs: int = 0, progress: Callable[
 
 
 @contextmanager
-def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+def pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Workers that end at once when the parent is interrupted, without finishing their task."""
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    workers = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
-        yield pool
+        yield workers
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
+        workers.shutdown(wait=False, cancel_futures=True)
         for child in multiprocessing.active_children():
             child.terminate()
         raise
-    pool.shutdown()
+    workers.shutdown()

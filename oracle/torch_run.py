@@ -66,7 +66,8 @@ class _Twin:
         if params:
             output: Tensor = vmap(partial(call, layer))(params, value, *extra)
         else:  # to a layer without parameters the replicas are more samples
-            output = call(layer, params, *(each.flatten(0, 1) for each in (value, *extra))).unflatten(0, value.shape[:2])
+            output = call(layer, params, *(each.flatten(0, 1) for each in (value, *extra)))
+            output = output.reshape(*value.shape[:2], *output.shape[1:])
         output = self.perturb(output)
         if isinstance(layer, Activation):
             if layer.rows_in(1) == 1:
@@ -89,7 +90,7 @@ class _Twin:
         return self.noise_of(z) * (constant.abs().clamp(max=1) + (z - constant).nan_to_num())
 
     def nodes(self) -> list[Tensor]:
-        """The input and the output of every layer, as one graph. A loss alone is given its input perturbed: that is its condition."""
+        """The input and the output of every layer, as one graph. A loss alone gets its input perturbed: its condition."""
         nodes, value = [self.x], self.x
         if self.case.close and not self.case.network.layers:
             return [self.perturb(self.x)]

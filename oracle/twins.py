@@ -5,7 +5,7 @@ This is the one place that knows torch's layout: there the batch comes first, (m
 
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import ml_dtypes
@@ -86,7 +86,7 @@ class _KLDivLoss(torch.nn.KLDivLoss):
 class _GaussianNLLLoss(torch.nn.GaussianNLLLoss):
     """torch takes the target between the two inputs."""
 
-    def forward(self, input: Tensor, var: Tensor, target: Tensor) -> Tensor:
+    def forward(self, input: Tensor, var: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(input, target, var)
 
 
@@ -95,6 +95,15 @@ class _AdaptiveLogSoftmaxWithLoss(torch.nn.AdaptiveLogSoftmaxWithLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(input, target).loss
+
+
+class _TripletMarginWithDistanceLoss(torch.nn.TripletMarginWithDistanceLoss):
+    """torch takes a function where a record has a name."""
+
+    def __init__(self, distance_function: str | None = None, **options: Any) -> None:
+        orders = {"euclidean": 2, "manhattan": 1, "chebyshev": torch.inf}
+        norm = partial(torch.linalg.vector_norm, ord=orders.get(distance_function or "", 2), dim=-1)
+        super().__init__(distance_function=(lambda x, y: norm(x - y)) if distance_function else None, **options)
 
 
 class _CTCLoss(torch.nn.CTCLoss):
@@ -122,6 +131,7 @@ _NO_NAMESAKE: dict[str, Callable[..., torch.nn.Module]] = {
     "KLDivLoss": _KLDivLoss,  # warns at every call
     "GaussianNLLLoss": _GaussianNLLLoss,  # its inputs come first here
     "AdaptiveLogSoftmaxWithLoss": _AdaptiveLogSoftmaxWithLoss,  # gives more than the loss
+    "TripletMarginWithDistanceLoss": _TripletMarginWithDistanceLoss,  # its distance has a name here
     "CTCLoss": _CTCLoss,  # one array holds lengths and labels here
     "RReLU": _RReLU,  # its random slopes are part of the case
 }

@@ -13,6 +13,7 @@ from oracle.alone import Alone, build
 from oracle.case import DTYPES as KNOWN
 from oracle.check import rows, table
 from oracle.twins import call, call_loss, to_numpy, to_torch
+from oracle.verdict import Verdict
 from support import ACTIVATIONS, DTYPES, LOSSES, axes, draw, for_rows, link
 
 ELEMENTWISE = [record for record in ACTIVATIONS if isinstance(record, Elementwise)]
@@ -20,14 +21,16 @@ ALL = [*ACTIVATIONS, *LOSSES]
 
 
 def passes(case):
-    found = table(rows(case))
-    failing = found[found["verdict"].isin(["differ", "nonfinite", "missing"])]
-    assert failing.empty, failing[["symbol", "max_ulp", "worst_index", "candidate", "reference", "verdict", "note"]].to_string()
+    """The rows of a case, none of which fails."""
+    found = rows(case)
+    failing = [row for row in found if Verdict(row.verdict).fails]
+    assert not failing, table(failing)[["symbol", "max_ulp", "worst_index", "candidate", "reference", "note"]].to_string()
     return found
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("record", ALL, ids=str)
+@settings(max_examples=4)  # of nearly two hundred records in four dtypes
 @given(
     number=st.integers(1, 7), batch=st.integers(1, 9), extra=st.lists(st.integers(1, 3), max_size=2), seed=st.integers(0, 2**16)
 )
@@ -48,8 +51,8 @@ def test_agrees_with_torch_or_is_right_at_the_ends_of_the_range(record, dtype):
 def test_a_kink_and_its_neighbours_are_torchs(record, dtype):
     found = passes(build(Alone((3, *axes(record), 41), dtype, record, "kinks"), 0))
     exact = isinstance(record, Elementwise) and not record.wide
-    found = found[found["verdict"] == "agree"]  # where torch is not at its own kink, the referee has spoken
-    assert found["max_ulp"].max() <= (0 if exact else 4), found[["symbol", "max_ulp", "candidate", "reference"]].to_string()
+    apart = [row.max_ulp for row in found if row.verdict == "agree"]  # elsewhere the referee has spoken
+    assert max(apart, default=0) <= (0 if exact else 4)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -98,7 +101,7 @@ def test_derivative_is_the_slope_of_the_value(record):
 @pytest.mark.parametrize("record", ACTIVATIONS, ids=str)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_output_stays_in_the_stated_range(record):
-    z = np.concatenate([np.linspace(-60, 60, 997), [-700.0, 700.0, 0.0]]).reshape(
+    z = np.concatenate([np.linspace(-60, 60, 999), [-700.0, 700.0, 0.0]]).reshape(
         record.rows_in(3), *(1,) * (record.extra_axes or 0), -1
     )
     params = {name: np.full(shape, record.centres.get(name, 0.0)) for name, shape in record.parameter_shapes().items()}
@@ -116,6 +119,10 @@ def test_loss_agrees_with_torch_behind_its_link(loss, dtype, number, batch, seed
     passes(draw([link(loss)], loss, (3, number), batch, dtype, seed))
 
 
+#: Losses whose value torch leaves unset for an empty batch: repeated calls give other numbers.
+UNINITIALISED = {"MultiMarginLoss", "MultiLabelMarginLoss"}
+
+
 @pytest.mark.parametrize("record", ALL, ids=str)
 @pytest.mark.parametrize("shape", [(3, 0), (3, 1, 0), (3, 0, 2), (0, 4)], ids=str)
 def test_empty_axes_give_what_torch_gives(record, shape):
@@ -123,6 +130,10 @@ def test_empty_axes_give_what_torch_gives(record, shape):
     if record.extra_axes not in (None, len(shape) - 2):
         pytest.skip(f"takes {record.extra_axes} axes in between")
     is_activation = isinstance(record, Activation)
+    if not is_activation and shape[0] == 0 and not isinstance(record.target_domain, Interval):
+        pytest.skip("its targets are classes, and there is none")
+    if type(record).__name__ in UNINITIALISED:
+        pytest.skip("torch 2.13 returns what lay in memory for an empty batch")
     blocks = record.rows_in(1) if is_activation else len(record.inputs)
     x = np.zeros((shape[0] * blocks, *shape[1:]))
     rng = np.random.default_rng(0)
@@ -179,6 +190,11 @@ def test_linear_takes_arrays_of_any_rank(bias, dtype):
 @pytest.mark.parametrize("record", ALL, ids=str)
 def test_passes_change_nothing_and_repeat(record):
     case = build(Alone((3, *axes(record), 4), "float64", record, "generic"), 0)
+    with np.errstate(all="ignore"):  # a log-probability of 0 is minus infinity
+        change_nothing_and_repeat(record, case)
+
+
+def change_nothing_and_repeat(record, case):
     params = case.params[0] if case.params else {}
     arrays = {"x": case.x, "target": case.target, **params}
     kept = {name: array.copy() for name, array in arrays.items()}

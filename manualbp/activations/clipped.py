@@ -40,7 +40,8 @@ class _Between(Bent):
 class Hardtanh(_Between):
     """The line a = z, cut off at two values.
 
-    f(z) = min(max(z, min_val), max_val),  f'(z) = 1 between them, 0 outside.  At both kinks torch takes 0; at NaN its slope is 1 (2.13), ours NaN.
+    f(z) = min(max(z, min_val), max_val),  f'(z) = 1 between them, 0 outside.  At both kinks torch takes 0; at NaN its slope
+    is 1 (2.13), ours NaN.
     Raises ValueError unless min_val < max_val.
     """
 
@@ -69,7 +70,8 @@ class Hardtanh(_Between):
 class ReLU6(_Between):
     """A ReLU that is cut off at 6.
 
-    f(z) = min(max(z, 0), 6),  f'(z) = 1 for 0 < z < 6, 0 outside.  At the kinks 0 and 6 torch takes 0; at NaN its slope is 1 (2.13), ours NaN.
+    f(z) = min(max(z, 0), 6),  f'(z) = 1 for 0 < z < 6, 0 outside.  At the kinks 0 and 6 torch takes 0; at NaN its slope
+    is 1 (2.13), ours NaN.
     """
 
     formula: ClassVar[str] = "min(max(z, 0), 6)"
@@ -100,7 +102,7 @@ class Hardsigmoid(Bent):
         return ramp(z) / 6
 
     def passed(self, z: Array, grad_output: Array) -> Array:
-        return cleared(grad_output / 6, ~(np.abs(z) < 3))
+        return cleared(grad_output * (1 / 6), ~(np.abs(z) < 3))
 
 
 def ramp(z: Array) -> Array:

@@ -76,7 +76,8 @@ class ReLU(Bent):
 class LeakyReLU(Bent):
     """A ReLU that lets a fraction of the negative side through.
 
-    f(z) = z for z > 0, slope z otherwise;  f'(z) = 1 or slope.  At the kink z = 0 torch takes the slope; at NaN too (2.13), ours is NaN.
+    f(z) = z for z > 0, slope z otherwise;  f'(z) = 1 or slope.  At the kink z = 0 torch takes the slope; at NaN too
+    (2.13), ours is NaN.
     Computed as max(z, 0) + slope min(z, 0), of which one term is 0.
     """
 

@@ -90,8 +90,8 @@ class RReLU(Activation):
     Backward
         dC/dz = dC/da for z > 0, s dC/da otherwise. The slopes are numbers like any other: they do not depend on z.
     Conventions
-        At the kink z = 0 torch takes s. At NaN it takes s, but 1 in training (2.13); ours is NaN. `training` and `seed` are ours: the
-        slopes are those of np.random.default_rng(seed), so that a pass repeats.
+        At the kink z = 0 torch takes s. At NaN it takes s, but 1 in training (2.13); ours is NaN. `training` and `seed` are
+        ours: the slopes are those of np.random.default_rng(seed), so that a pass repeats.
     Raises
         ValueError when lower is above upper.
     References

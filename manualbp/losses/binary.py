@@ -157,7 +157,7 @@ class MultiLabelSoftMarginLoss(Weighted):
         return {}, {"weight": tuple(0.5 + 0.75 * row for row in range(rows))}
 
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
-        share, no = self.per_row("weight", input) / len(input), 1 - target
+        share, no = self.per_row("weight", input) / np.float64(len(input)), 1 - target
         return (share * cross_entropy(input, no, target)).sum(axis=0), (input, no, target, share)
 
     def gradient(self, saved: Any, scale: Array) -> Array:

@@ -186,20 +186,36 @@ class TripletMarginLoss(_Triplet):
 
 @dataclass(frozen=True)
 class TripletMarginWithDistanceLoss(_Triplet):
-    """TripletMarginLoss with the distance torch takes when it is given none: p = 2, eps = 1e-6.
+    """TripletMarginLoss with another distance.
 
     Shapes, Forward, Backward, Conventions
-        As TripletMarginLoss. torch's option distance_function, any function of two tensors, is not carried.
+        As TripletMarginLoss. `distance_function` is None for torch's default, p = 2 with eps = 1e-6, or the name of a distance
+        with eps = 0: "euclidean" (p = 2), "manhattan" (p = 1) or "chebyshev" (p = infinity). torch takes any function of two
+        tensors; here its derivative has to be known.
     Raises
-        ValueError unless the margin is positive.
+        ValueError unless the margin is positive and the distance one of these.
     References
         torch.nn.TripletMarginWithDistanceLoss.
     """
 
+    NORMS: ClassVar[Mapping[str | None, tuple[float, float]]] = {
+        None: (2.0, 1e-6),
+        "euclidean": (2.0, 0.0),
+        "manhattan": (1.0, 0.0),
+        "chebyshev": (np.inf, 0.0),
+    }
+
+    distance_function: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.distance_function not in self.NORMS:
+            raise ValueError(f"{type(self).__name__} takes distance_function {list(self.NORMS)}; got {self.distance_function!r}.")
+
     @property
     def norm(self) -> tuple[float, float]:
-        return 2.0, 1e-6
+        return self.NORMS[self.distance_function]
 
     @classmethod
     def choices(cls, rows: int) -> Iterable[Mapping[str, Any]]:
-        return {}, {"swap": True, "margin": 0.25}
+        return {}, {"swap": True, "margin": 0.25}, {"distance_function": "manhattan"}

@@ -141,11 +141,11 @@ class LinearCrossEntropyLoss(Headed, Weighted):
         return (self.num_classes, *self.out_features, *shape[1:])
 
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
-        return self.cross_entropy.terms(input.reshape(self.num_classes, *self.out_features, -1), target)
+        return self.cross_entropy.terms(input.reshape(self.num_classes, *self.out_features, input.shape[-1]), target)
 
     def gradient(self, saved: Any, scale: Array) -> Array:
         grad = self.cross_entropy.gradient(saved, scale)
-        return grad.reshape(-1, grad.shape[-1])
+        return grad.reshape(np.prod(grad.shape[:-1], dtype=int), grad.shape[-1])
 
     def count(self, terms: Array, saved: Any) -> Any:
         return self.cross_entropy.count(terms, saved)

@@ -12,8 +12,7 @@ from oracle.accuracy import elementwise, features, losses
 from oracle.accuracy.measured import Measured, allowed, figures
 from oracle.accuracy.subject import Subject
 from oracle.referee.registry import NoDefinition, definition
-from oracle.sweep import _pool as pool
-from oracle.sweep import one_thread
+from oracle.sweep import one_thread, pool
 
 _MEASURES = {"elementwise": elementwise.measure, "features": features.measure, "loss": losses.measure}
 

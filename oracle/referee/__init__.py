@@ -9,9 +9,9 @@ It differentiates by power series, f(z + t), and so shares no derivative with ma
 4.248354255291589e-18
 
 Five questions: `elementwise` (an activation at any doubles), `features` (an activation over the features, and its
-vector-Jacobian product), `loss` (value and gradient), `network` (one element of one quantity of a case),
-`trace` (every quantity of a case). `ulp_error` measures somebody's answer against theirs. Where no precision suffices they raise `Undecided`, and for a function without a definition
-`NoDefinition`. Not for threads: flint keeps its precision in one place.
+vector-Jacobian product), `loss` (value and gradient), `network` (one element of one quantity of a case), `trace` (every
+quantity of a case). `ulp_error` measures somebody's answer against theirs. Where no precision suffices they raise `Undecided`,
+and for a function without a definition `NoDefinition`. Not for threads: flint keeps its precision in one place.
 """
 
 from oracle.referee.balls import Undecided, doubles, exact

@@ -74,12 +74,10 @@ def adaptive(
     target: int,
     head_weight: Any,
     cutoffs: Sequence[int],
-    n_classes: int,
     head_bias: Any = None,
-    div_value: float = 4.0,
     **tails: Any,
 ) -> Term:
-    """-log P(y): P is the head's softmax for a frequent class, else the head's for the class's cluster times the cluster's own."""
+    """-log P(y): P is the head's softmax for a frequent class, else the head's for its cluster times the cluster's own."""
     x = pack(blocks[0])
     logits = list(head_weight @ x)
     if isinstance(head_bias, np.ndarray):

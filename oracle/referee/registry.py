@@ -79,7 +79,20 @@ class Definition:
 DEFINITIONS: dict[str, Definition] = {}
 
 #: Options that change no number: the place of the result, the axis (always the features here), sizes and initial values.
-_INERT = {"inplace", "dim", "num_parameters", "init", "reduction", "in_features", "num_classes", "bias", "options", "seed"}
+_INERT = {
+    "inplace",
+    "dim",
+    "num_parameters",
+    "init",
+    "reduction",
+    "in_features",
+    "num_classes",
+    "bias",
+    "options",
+    "seed",
+    "n_classes",
+    "div_value",
+}
 
 
 def define(
