@@ -20,12 +20,14 @@ from oracle.inputs import generator, upstream
 from oracle.regimes import REGIMES, draw, extreme_vectors, neighbour
 
 PREFIX = "alone/"
-#: Shapes for each regime: ordinary numbers in every rank, the others in arrays large enough to hold every special number.
+#: Shapes for each regime, with 0, 1 or 2 axes between features and batch: large enough to hold every special number.
 SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
-    "generic": ((5, 7), (1, 1), (4, 7, 3), (4, 2, 3, 5)),
+    "generic": ((5, 7), (4, 7, 3), (4, 2, 3, 5)),
     "kinks": ((3, 31), (3, 3, 11), (3, 2, 3, 7)),
     "extremes": ((6, 31), (4, 3, 11), (4, 2, 3, 7)),
 }
+#: Axes in between for records that take any number of them.
+RANKS = {"generic": (0, 2), "kinks": (0,), "extremes": (0,)}
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,16 @@ class Alone:
 
 
 def alone_specs(records: Callable[[int], Sequence[Activation | Loss]], dtypes: Sequence[str]) -> Iterator[Alone]:
-    """Every record in every regime and dtype, and in every shape it takes; `records(rows)` are those made for so many rows."""
+    """Every record in every regime and dtype; `records(rows)` are those made for so many rows.
+
+    A loss with a matrix of its own is not taken to the ends of the range: what cancels in a product of matrices is the product's.
+    """
     for regime, shapes in SHAPES.items():
         for shape in shapes:
             for record in records(shape[0]):
-                if record.extra_axes in (None, len(shape) - 2) and (regime != "kinks" or record.kinks):
+                ranks = RANKS[regime] if record.extra_axes is None else (record.extra_axes,)
+                matrix = isinstance(record, Loss) and record.parameter_shapes()
+                if len(shape) - 2 in ranks and not (regime == "kinks" and not record.kinks or regime == "extremes" and matrix):
                     yield from (Alone(shape, dtype, record, regime) for dtype in dtypes)
 
 
@@ -106,21 +113,30 @@ def build(spec: Alone, seed: int = 0) -> Case:
         network = Network((record,), UPSTREAM)
         points = [kink.at for kink in record.kinks]
         x = draw(spec.regime, rng, record.domain, points, (record.rows_in(rows), *rest), dtype)
+        if record.rows_in(1) > 1:  # a gate: 0 times infinity is no limit
+            x = finite(x)
         target = rng.standard_normal(network.output_shape(x.shape)).astype(dtype)
         return Case(name, network, init(network, rng, dtype=dtype), x, target, 1.0, close=True)
     network = Network((), record)
     shape = (rows * len(record.inputs), *rest)
     if spec.regime == "kinks":
         x, target = at_kinks(record, shape, rng, dtype)
-    elif spec.regime == "extremes" and record.per_sample and len(record.inputs) > 1:
+    elif spec.regime == "extremes" and record.per_sample and (len(record.inputs) > 1 or record.extra_axes == 0):
         x = extreme_vectors(rng, shape, dtype).astype(dtype)
         target = record.target_domain.sample(rng, record.target_shape(shape), dtype)
     else:
         x = np.concatenate([draw(spec.regime, rng, domain, (), spec.shape, dtype) for domain in record.inputs])
         target = record.target_domain.sample(rng, record.target_shape(shape), dtype)
+    if record.extra_axes is not None:  # whole samples against each other: infinity less infinity is no difference
+        x = finite(x)
     if isinstance(record.target_domain, Sequences):  # that every path has probability 0 to all digits is no question to ask
-        x = np.where(x > SMALLEST_LOG, x, dtype.type(-1))
+        x = np.where((x > SMALLEST_LOG) & (x <= 0), x, dtype.type(-1))
     return Case(name, network, init(network, rng, dtype=dtype), x, target, upstream(record, shape, rng, dtype), close=True)
+
+
+def finite(x: Array) -> Array:
+    """The numbers with 1 for infinities and NaN."""
+    return np.where(np.isfinite(x), x, x.dtype.type(1))
 
 
 def at_kinks(record: Loss, shape: tuple[int, ...], rng: np.random.Generator, dtype: np.dtype[Any]) -> tuple[Array, Array]:

@@ -30,7 +30,8 @@ def check(case: Case) -> None:
     """
     case.network.check(case.params, case.x, case.target)
     if str(case.dtype) not in TOLERANCE:
-        raise TypeError(f"the oracle compares {' and '.join(TOLERANCE)}; got {case.dtype}. Convert x, params and target.")
+        *others, last = TOLERANCE
+        raise TypeError(f"the oracle compares {', '.join(others)} and {last}; got {case.dtype}. Convert x, params and target.")
 
 
 def rows(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None = None) -> list[Row]:

@@ -134,7 +134,7 @@ def _of_loss(case: Case, params: dict[str, Any]) -> Truths:
     from oracle import referee
 
     loss = case.network.loss
-    if loss.per_sample or params:
+    if loss.terms_shape(case.x.shape) != loss.block_shape(case.x.shape) or params:
         value, gradient = referee.loss(loss, params, case.x, case.target, case.grad_loss)
         return {referee.Place("loss"): value, referee.Place("gradient"): gradient}
     rows = loss.block_shape(case.x.shape)[0]

@@ -1,5 +1,6 @@
 """What the sweep covers, read off the catalogue; and that a new activation is swept without being registered."""
 
+import ast
 import contextlib
 import subprocess
 import sys
@@ -9,29 +10,68 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manualbp import Activation, Loss
-from oracle.case import DTYPES, SHAPES, Spec, SpecError, parse_record, parse_shape
-from oracle.suite import PLAIN_HIDDEN, specs
-from support import ACTIVATIONS, LOSSES
+from oracle.alone import Alone
+from oracle.case import DTYPES, FULL_DTYPES, SHAPES, Spec, SpecError, parse_record, parse_shape
+from oracle.suite import alone, specs
+from support import ACTIVATIONS, LOSSES, for_rows
 
 ALL = specs()
+ALONE = alone()
 
 
-def test_every_activation_is_swept_as_hidden_with_every_loss_shape_and_dtype():
-    deep = [name for name, shape in SHAPES.items() if len(shape.widths) > 2]
-    assert len(deep) >= 8
-    found = {(str(spec.hidden), str(spec.loss), spec.shape.name, spec.dtype) for spec in ALL}
-    wanted = {(str(a), str(l), shape, dtype) for a in ACTIVATIONS for l in LOSSES for shape in deep for dtype in DTYPES}
-    assert wanted <= found
+def fits(record, shape):
+    return record.extra_axes in (None, len(shape.extra))
 
 
-def test_every_activation_is_swept_as_output_wherever_the_loss_allows_it():
-    found = {(str(spec.output), str(spec.loss), spec.shape.name, spec.dtype) for spec in ALL}
+def test_every_loss_meets_every_shape_and_every_dtype():
+    found = {(str(spec.loss), spec.shape.name) for spec in ALL}
+    for name, shape in SHAPES.items():
+        assert {(str(for_rows(loss, shape.widths[-1])), name) for loss in LOSSES if fits(loss, shape)} <= found
+    by_class = {(type(spec.loss), spec.shape.name, spec.dtype) for spec in ALL}
+    several = [loss for loss in LOSSES if len(type(loss).examples()) > 1]
+    for dtype in FULL_DTYPES:
+        assert {(type(loss), name, dtype) for loss in several for name, s in SHAPES.items() if fits(loss, s)} <= by_class
+    assert {(type(loss), dtype) for loss in LOSSES for dtype in DTYPES} <= {(kind, dtype) for kind, _, dtype in by_class}
+
+
+def test_every_activation_meets_every_loss():
+    found = {(str(spec.hidden), type(spec.loss)) for spec in ALL}
+    everywhere = [record for record in ACTIVATIONS if record.extra_axes is None]
+    assert {(str(record), type(loss)) for record in everywhere for loss in LOSSES} <= found
+
+
+def test_every_activation_is_an_output_in_front_of_every_loss_that_allows_it():
+    found = {(str(spec.output), type(spec.loss)) for spec in ALL}
     wanted = {
-        (str(a), str(l), shape, dtype)
-        for a in ACTIVATIONS for l in LOSSES if l.domain.covers(a.range) for shape in SHAPES for dtype in DTYPES
+        (str(a), type(l)) for a in ACTIVATIONS for l in LOSSES
+        if l.domain.covers(a.range) and {a.extra_axes, l.extra_axes} == {None} and not (len(l.inputs) > 1 and l.per_sample and a.kinks)
     }  # fmt: skip
-    assert wanted <= found
-    assert len(wanted) > 1500
+    assert len(wanted - found) < 0.02 * len(wanted)  # a loss without options has fewer cases than there are activations
+    assert len(wanted) > 600
+
+
+def test_every_activation_meets_every_dtype_and_nearly_every_shape():
+    found = {(str(spec.hidden), spec.shape.name) for spec in ALL}
+    wanted = {(str(a), name) for a in ACTIVATIONS for name, s in SHAPES.items() if len(s.widths) > 2 and fits(a, s)}
+    assert len(wanted - found) < 0.05 * len(wanted)
+    assert {(str(a), dtype) for a in ACTIVATIONS for dtype in FULL_DTYPES} <= {(str(spec.hidden), spec.dtype) for spec in ALL}
+
+
+def test_the_whole_product_is_there_on_request():
+    some = specs(["GELU", "Tanh"], ["MSELoss", "BCELoss"], ["notes", "image"], ["float32"], full=True)
+    hidden = {(str(spec.hidden), str(spec.loss), spec.shape.name) for spec in some}
+    assert len(hidden) == 3 * (3 + 6) * 2
+    assert len(specs(full=True)) > 100_000
+
+
+def test_every_record_is_swept_alone_in_every_dtype_and_regime():
+    found = {(type(spec.record), spec.dtype, spec.regime) for spec in ALONE}
+    everything = {(type(r), dtype) for r in (*ACTIVATIONS, *LOSSES) for dtype in DTYPES}
+    matrices = {(type(r), dtype) for r in LOSSES if r.parameter_shapes() for dtype in DTYPES}
+    assert everything == {(kind, dtype) for kind, dtype, regime in found if regime == "generic"}
+    assert everything - matrices == {(kind, dtype) for kind, dtype, regime in found if regime == "extremes"}
+    assert {(type(r), dtype, "kinks") for r in (*ACTIVATIONS, *LOSSES) if r.kinks for dtype in DTYPES} <= found
+    assert [Alone.parse(str(spec)) for spec in ALONE[::37]] == ALONE[::37]
 
 
 def test_no_case_is_swept_twice_and_each_name_reads_back():
@@ -52,12 +92,9 @@ def test_shapes_cover_the_corners():
 
 def test_the_sweep_can_be_narrowed():
     some = specs(["GELU", "LeakyReLU(negative_slope=0.2)"], ["MSELoss"], ["notes", "4-8-3x2"], ["float32"])
-    assert {str(spec.hidden) for spec in some} == {
-        "GELU",
-        "GELU(approximate='tanh')",
-        "LeakyReLU(negative_slope=0.2)",
-        PLAIN_HIDDEN,
-    }
+    named = {"GELU", "GELU(approximate='tanh')", "LeakyReLU(negative_slope=0.2)"}
+    assert {str(spec.hidden) for spec in some} == named == {str(spec.output) for spec in some}
+    assert {str(spec.loss) for spec in some} == {"MSELoss", "MSELoss(reduction='sum')", "MSELoss(reduction='none')"}
     assert {str(spec.shape) for spec in some} == {"notes", "4-8-3x2"}
     assert {spec.dtype for spec in some} == {"float32"}
 
@@ -65,7 +102,7 @@ def test_the_sweep_can_be_narrowed():
 @pytest.mark.parametrize(
     ("read", "message"),
     [
-        (lambda: specs(["Gelu"]), r"unknown activation 'Gelu'. Did you mean GELU\? Known: GELU, Identity"),
+        (lambda: specs(["Gelu"]), r"unknown activation 'Gelu'. Did you mean GELU\? Known: CELU, ELU"),
         (lambda: specs((), ["MSE"]), r"unknown loss 'MSE'. Did you mean MSELoss\?"),
         (lambda: specs((), (), ["note"]), r"unknown shape 'note'. Did you mean notes\?"),
         (lambda: specs((), (), (), ["float99"]), r"unknown dtype 'float99'"),
@@ -99,35 +136,40 @@ from manualbp.domains import Interval
 from manualbp.layer import Elementwise
 
 @dataclass(frozen=True)
-class Softsign(Elementwise):
+class SlowTanh(Elementwise):
     """f(z) = z / (1 + |z|),  f'(z) = 1 / (1 + |z|)^2."""
 
     formula: ClassVar[str] = "z / (1 + |z|)"
     derivative_formula: ClassVar[str] = "1 / (1 + |z|)^2"
     range: ClassVar[Interval] = Interval(-1.0, 1.0)
 
+    @classmethod
+    def twin(cls):
+        return "Softsign"
+
     def value(self, z):
         return z / (1 + np.abs(z))
 
-    def derivative(self, z, a):
+    def derivative(self, z):
         return DERIVATIVE
 
 from oracle.sweep import run_cases
-from oracle.suite import specs
-texts = [str(spec) for spec in specs() if "Softsign" in str(spec)]
-rows = run_cases(texts[::17], 0).rows
-print(len(texts), len(rows), sorted({row.verdict for row in rows}))
+from oracle.suite import alone, specs
+texts = [str(spec) for spec in (*specs(), *alone()) if "SlowTanh" in str(spec) and not str(spec).endswith("extremes")]
+rows = run_cases(texts[::7], 0).rows
+print(len(texts), len(rows), sorted({row.verdict for row in rows if "SlowTanh" in row.module}))
 '''  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("derivative", "verdicts"), [("1 / (1 + np.abs(z)) ** 2", "['agree']"), ("1 / (1 + np.abs(z))", "['agree', 'differ']")]
+    ("derivative", "verdicts"),
+    [("1 / (1 + np.abs(z)) ** 2", {"agree", "reference"}), ("1 / (1 + np.abs(z))", {"agree", "differ"})],
 )
 def test_one_class_is_all_it_takes_to_be_swept(derivative, verdicts):
     """In a process of its own, so that the scratch class is gone afterwards. A wrong derivative is found, too."""
     code = SCRATCH.replace("DERIVATIVE", derivative)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     count, rows, found = done.stdout.strip().split(" ", 2)
-    assert int(count) > 300
-    assert int(rows) > 500
-    assert found == verdicts
+    assert int(count) > 100
+    assert int(rows) > 400
+    assert set(ast.literal_eval(found)) - {"reference"} == verdicts - {"reference"}

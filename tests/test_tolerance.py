@@ -6,25 +6,28 @@ import numpy as np
 import pytest
 
 from manualbp import BCELoss, CrossEntropyLoss, Network, Sigmoid
-from oracle.case import SHAPES, Case, Spec
+from manualbp.targets import NoTarget, Sequences
+from oracle.case import FULL_DTYPES, SHAPES, Case, Spec
 from oracle.check import discrepancies, rows, table
 from oracle.inputs import build
 from oracle.rounding import floor, movement, scales, unit_roundoff
 from oracle.suite import specs
 from oracle.torch_run import torch_run
 from oracle.verdict import TOLERANCE
-from support import ACTIVATIONS, LOSSES, draw, link
+from support import ACTIVATIONS, DTYPES, LOSSES, axes, draw, link
 
 #: A seed that the tolerance was not chosen on.
 FRESH = 20261124
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_correct_networks_use_less_than_half_of_it(dtype):
-    texts = specs(dtypes=[dtype])[::23]
-    assert len({spec.shape.name for spec in texts}) == len(SHAPES)
+    texts = specs(dtypes=[dtype])[:: 23 if dtype in FULL_DTYPES else 3]
+    assert len({spec.shape.name for spec in texts}) >= len(SHAPES) - 2
     found = table(row for spec in texts for row in rows(build(spec, FRESH)))
-    assert len(found) > 3000
+    assert len(found) > 1500
+    assert set(found["verdict"]) <= {"agree", "reference"}
+    found = found[found["verdict"] == "agree"]
     assert found["margin"].max() < 0.5
     assert found["margin"].max() > 0.02, "an allowance fifty times too wide is a defect too"
 
@@ -65,13 +68,16 @@ def test_what_cancels_inside_a_loss_is_allowed_the_rounding_of_its_terms():
     assert (scales(case, reference)[symbol][0] > 0.1 * unit_roundoff(case.dtype)).all()
 
 
-def test_a_target_elsewhere_is_elsewhere():
+def test_a_target_elsewhere_is_elsewhere_and_allowed():
     for loss in LOSSES:
-        target = loss.target_domain.sample(np.random.default_rng(0), (3, 50), np.dtype("f8"))
-        other = loss.target_domain.elsewhere(target, 3)
+        shape = loss.target_shape((3 * len(loss.inputs), *axes(loss), 50))
+        target = loss.target_domain.sample(np.random.default_rng(0), shape, np.dtype("f8"))
+        other = loss.target_domain.elsewhere(target, shape[0])
+        loss.target_domain.check(other, shape, np.dtype("f8"), "it")
         assert other.shape == target.shape
-        assert (other != target).all()
-        loss.target_domain.check(other, (3, 50), np.dtype("f8"), "it")
+        if not isinstance(loss.target_domain, NoTarget | Sequences):
+            same = (other == target) & (target != getattr(loss, "ignore_index", None)) & (target != -1)
+            assert not same.any()
 
 
 def test_same_case_same_scale():
@@ -107,7 +113,7 @@ def test_the_floor_is_the_rounding_of_the_result_itself():
 
 
 def test_there_is_one_number_per_dtype():
-    assert set(TOLERANCE) == {"float64", "float32"}
+    assert set(TOLERANCE) == set(DTYPES)
     assert all(isinstance(number, float) for number in TOLERANCE.values())
 
 

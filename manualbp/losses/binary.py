@@ -24,9 +24,9 @@ class BCELoss(Weighted):
     Backward
         dC/da = w (-y/a + (1 - y)/(1 - a)) = w (a - y) / (a (1 - a)), divided likewise.
     Conventions
-        As torch does, each logarithm is cut at -100 and a (1 - a) at 1e-12, so that a certain and wrong prediction
-        costs 100 and has a finite gradient. torch keeps that 1e-12 as a float32, 4e-9 below the decimal number, also where
-        it computes in float64 (found by the oracle, torch 2.13); so do we.
+        As torch does, each logarithm is cut at -100: a certain and wrong prediction costs 100, and has the slope 0. torch's
+        own backward is not the derivative of that: it cuts a (1 - a) at 1e-12, kept as a float32, and so gives -1e12 for
+        y = 1 at a = 0 and at a = 1e-20, and 0 at a = 1, where it is -1 (found by the oracle, torch 2.13).
     References
         torch.nn.BCELoss; the notes, Version 1.
     """
@@ -39,7 +39,8 @@ class BCELoss(Weighted):
     link: ClassVar[str] = "Sigmoid"
 
     _LOG_FLOOR: ClassVar[float] = -100.0
-    _VARIANCE_FLOOR: ClassVar[float] = float(np.float32(1e-12))
+    #: Below this a (1 - a) an a may be so small that its logarithm is cut.
+    _CERTAIN: ClassVar[float] = 1e-12
 
     @classmethod
     def choices(cls, rows: int) -> Iterable[Mapping[str, Any]]:
@@ -53,8 +54,13 @@ class BCELoss(Weighted):
 
     def gradient(self, saved: Any, scale: Array) -> Array:
         a, y, weight = saved
-        grad = a - y
-        grad /= np.maximum(a * (1 - a), self._VARIANCE_FLOOR)
+        grad, variance = a - y, a * (1 - a)
+        grad /= np.maximum(variance, self._CERTAIN)
+        certain = variance < self._CERTAIN
+        if certain.any():
+            p, yes = a[certain], y[certain]
+            of_log_a, of_log_rest = ((np.log(q) > self._LOG_FLOOR) / np.where(q > 0, q, 1) for q in (p, 1 - p))
+            grad[certain] = (1 - yes) * of_log_rest - yes * of_log_a
         grad *= weight * scale
         return grad
 

@@ -140,7 +140,10 @@ def _loss(case: Case, node: Array) -> tuple[Any, Array, dict[str, Array]]:
     weights = np.broadcast_to(upstream, reduced.value_shape)
 
     def slope(column: tuple[int, ...], own: Array, params: Params | None = None) -> Ball:
-        found: Ball = slope_only(reduced.reduce({column: reduced.terms(own, column, params)}, weights))[1]
+        try:
+            found: Ball = slope_only(reduced.reduce({column: reduced.terms(own, column, params)}, weights))[1]
+        except (Straddles, Undefined):  # on a kink; other samples are not
+            return arb("nan")
         return found
 
     terms = {column: reduced.terms(column_of(node, column), column) for column in reduced.columns}

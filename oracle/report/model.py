@@ -21,7 +21,7 @@ from oracle.inputs import repeat_command
 from oracle.training import Curves
 from oracle.verdict import TOLERANCE, Verdict, all_agree
 
-PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-learn")
+PACKAGES = ("torch", "numpy", "ml_dtypes", "python-flint", "pandas", "scikit-learn")
 
 
 def versions() -> dict[str, str]:
