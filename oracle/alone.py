@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from manualbp import Activation, Loss, Network, catalogue, init
+from manualbp import Activation, LogSoftmax, Loss, Network, catalogue, init
 from manualbp.blocks import Array
 from manualbp.targets import NoTarget, Sequences
 from oracle.case import DTYPES, Case, SpecError, parse_dtype, parse_record, unknown
@@ -46,8 +46,8 @@ class _Upstream(Loss):
 
 
 UPSTREAM = _Upstream()
-#: The smallest log-probability of a step of a label sequence.
-SMALLEST_LOG = -1e3
+#: Logits of label sequences go from here to its negative: that every path has probability 0 is no question to ask.
+SMALLEST_LOG = -300.0
 
 
 def is_alone(text: str) -> bool:
@@ -129,8 +129,9 @@ def build(spec: Alone, seed: int = 0) -> Case:
         target = record.target_domain.sample(rng, record.target_shape(shape), dtype)
     if record.extra_axes is not None:  # whole samples against each other: infinity less infinity is no difference
         x = finite(x)
-    if isinstance(record.target_domain, Sequences):  # that every path has probability 0 to all digits is no question to ask
-        x = np.where((x > SMALLEST_LOG) & (x <= 0), x, dtype.type(-1))
+    if isinstance(record.target_domain, Sequences):  # log-probabilities of classes, and not each of its own
+        logs, _ = LogSoftmax().forward({}, x.astype(np.float64).clip(SMALLEST_LOG, -SMALLEST_LOG))
+        x = logs.astype(dtype)
     return Case(name, network, init(network, rng, dtype=dtype), x, target, upstream(record, shape, rng, dtype), close=True)
 
 

@@ -42,7 +42,7 @@ def layerwise(case: Case, reference: Trace) -> Ask:
         from oracle import referee
 
         at, place = quantity.position, referee.every_place(case)[quantity]
-        return truths(at).get(place._replace(at=place.at - at))
+        return truths(at).get(place if place.what == "loss" else place._replace(at=place.at - at))
 
     return ask
 

@@ -38,13 +38,13 @@ def extremes(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[A
 
 
 def extreme_vectors(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Vectors (features, *extra, m) of all lengths whose cubes a float of this dtype holds; one magnitude in each.
+    """Vectors (features, *extra, m) of all lengths from 0.001 whose fifth powers a float of this dtype holds; one magnitude in each.
 
     For functions of whole vectors: of a vector of all magnitudes only the largest number counts, and infinity less infinity
     is no distance.
     """
     info = float_info(dtype)
-    length = np.exp(rng.uniform(np.log(float(info.smallest_normal)) / 3, np.log(float(info.max)) / 3.5, shape[1:]))
+    length = np.exp(rng.uniform(np.log(1e-3), np.log(float(info.max)) / 5, shape[1:]))
     return rng.standard_normal(shape) * length
 
 

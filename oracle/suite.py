@@ -110,7 +110,7 @@ def _pairs(
         slots = list(_slots(name, losses, shapes, dtypes))
         hidden_turns, turns = Counter[int](), Counter[int]()
         most = max((len(_ordered(activations.for_rows(3), shape)) for shape in shapes), default=0)
-        deep = sum(len(shape.widths) > 2 and not shape.extra for shape, _, _ in slots)
+        deep = sum(len(shape.widths) > 2 and not shape.extra and dtype in FULL_DTYPES for shape, dtype, _ in slots)
         turning = slots * -(-most // max(deep, 1))
         Random(number).shuffle(turning)  # or activations and shapes would come round in step
         for shape, dtype, loss in turning:
@@ -120,7 +120,7 @@ def _pairs(
             axes = len(shape.extra)
             output = ends[(turns[axes] + 5 * start) % len(ends)] if ends else catalogue(Activation)[loss.link]()
             yield _spec(shape, dtype, hidden[(hidden_turns[axes] + 11 * start) % len(hidden)] if hidden else output, output, loss)
-            turns[axes] += 1
+            turns[axes] += bool(ends)
             hidden_turns[axes] += len(shape.widths) > 2
 
 

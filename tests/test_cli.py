@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -27,7 +28,7 @@ def test_narrowed_run_writes_a_report(tmp_path):
     assert (tmp_path / "r" / "report.html").exists()
     summary = json.loads((tmp_path / "r" / "summary.json").read_text())
     assert summary["shapes"] == ["notes"]
-    assert summary["losses"] == ["MSELoss", "MSELoss(reduction='sum')"]
+    assert summary["losses"] == ["MSELoss", "MSELoss(reduction='none')", "MSELoss(reduction='sum')"]
     assert summary["training"] == {}
 
 
@@ -36,7 +37,7 @@ def test_json_is_one_document_and_nothing_else(tmp_path):
     assert found.exit_code == 0
     summary = json.loads(found.stdout)
     assert summary["seed"] == 5
-    assert summary["verdicts"] == {"agree": 28, "differ": 0, "nonfinite": 0, "missing": 0}
+    assert summary["verdicts"] == {"agree": 28, "reference": 0, "differ": 0, "nonfinite": 0, "missing": 0}
 
 
 def test_one_case_shows_every_row_and_writes_nothing(tmp_path, monkeypatch):
@@ -58,7 +59,7 @@ def test_processes_give_the_same_table_as_one(tmp_path):
 def test_a_failing_run_exits_with_1_and_names_the_command_that_repeats_it(monkeypatch, tmp_path):
     from manualbp import Tanh
 
-    monkeypatch.setattr(Tanh, "derivative", lambda self, z, a: 1 - a)  # the square forgotten
+    monkeypatch.setattr(Tanh, "derivative", lambda self, z: 1 - np.tanh(z))  # the square forgotten
     found = call("run", "--activation", "Tanh", "--loss", "MSELoss", "--shape", "notes", "--jobs", 1, "--out", tmp_path)
     assert found.exit_code == 1
     assert "differ" in found.stdout

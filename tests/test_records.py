@@ -90,7 +90,7 @@ def test_derivative_is_the_slope_of_the_value(record):
     if record.parameter_shapes() or record.noise((1, 1), np.dtype("f8")) is not None:
         pytest.skip("its value takes more than z")
     kinks = np.array([kink.at for kink in record.kinks])
-    z = np.linspace(-4, 4, 401)
+    z = np.linspace(-4, 4, 400)  # not 0, where a second derivative may jump
     if kinks.size:
         z = z[np.abs(z[:, None] - kinks).min(axis=1) > 1e-3]
     step = 1e-6
@@ -132,6 +132,8 @@ def test_empty_axes_give_what_torch_gives(record, shape):
     is_activation = isinstance(record, Activation)
     if not is_activation and shape[0] == 0 and not isinstance(record.target_domain, Interval):
         pytest.skip("its targets are classes, and there is none")
+    if not is_activation and shape[0] == 0 and record.per_sample:
+        pytest.skip("an average over no features")
     if type(record).__name__ in UNINITIALISED:
         pytest.skip("torch 2.13 returns what lay in memory for an empty batch")
     blocks = record.rows_in(1) if is_activation else len(record.inputs)

@@ -53,7 +53,7 @@ def test_every_activation_is_an_output_in_front_of_every_loss_that_allows_it():
 def test_every_activation_meets_every_dtype_and_nearly_every_shape():
     found = {(str(spec.hidden), spec.shape.name) for spec in ALL}
     wanted = {(str(a), name) for a in ACTIVATIONS for name, s in SHAPES.items() if len(s.widths) > 2 and fits(a, s)}
-    assert len(wanted - found) < 0.05 * len(wanted)
+    assert len(wanted - found) < 0.1 * len(wanted)
     assert {(str(a), dtype) for a in ACTIVATIONS for dtype in FULL_DTYPES} <= {(str(spec.hidden), spec.dtype) for spec in ALL}
 
 

@@ -68,7 +68,7 @@ def _caption(measured: Measured) -> str:
 def _panel(measured: Measured, name: str, limit: float | None) -> str:
     grid = "".join(f"M0 {_height(tick)}H{WIDTH}" for tick in _TICKS)
     parts = [f'<path class="g" d="{grid}"/>']
-    if limit is not None:
+    if limit is not None and limit < np.inf:
         parts.append(f'<path class="l" d="M0 {_height(limit)}H{WIDTH}"/>')
     if f"ours_{name}" in measured.slices:
         parts.append(f'<path class="o" d="{_area(measured.slices[f"ours_{name}"])}"/>')

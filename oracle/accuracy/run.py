@@ -30,7 +30,7 @@ def measure(subject: Subject, inputs: int, seed: int) -> Measured:
             warnings.simplefilter("ignore")  # at infinities NumPy's casts warn, and torch about what it will change
             return figures(subject, kind, _MEASURES[kind](subject, inputs, seed))
     except Exception as error:  # one function's trouble is not the others'
-        value_limit, limit = allowed(kind, subject.dtype)
+        value_limit, limit = allowed(kind, subject)
         return Measured(
             subject.function, kind, subject.dtype, 0, value_limit=value_limit, derivative_limit=limit,
             note=f"{type(error).__name__}: {error}", unmeasured=isinstance(error, NoDefinition),
