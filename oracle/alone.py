@@ -100,7 +100,8 @@ def alone_specs(records: Callable[[int], Sequence[Activation | Loss]], dtypes: S
             for record in records(shape[0]):
                 ranks = RANKS[regime] if record.extra_axes is None else (record.extra_axes,)
                 matrix = isinstance(record, Loss) and record.parameter_shapes()
-                if len(shape) - 2 in ranks and not (regime == "kinks" and not record.kinks or regime == "extremes" and matrix):
+                suits = {"kinks": bool(record.kinks), "extremes": not matrix}.get(regime, True)
+                if len(shape) - 2 in ranks and suits:
                     yield from (Alone(shape, dtype, record, regime) for dtype in dtypes)
 
 

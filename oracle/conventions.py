@@ -4,7 +4,7 @@ At a kink the mathematics allows every number between the slopes on both sides, 
 takes is a convention, and conventions change between versions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -31,6 +31,22 @@ class Convention(NamedTuple):
     torch: str
 
 
+def markdown(found: Iterable[Convention]) -> str:
+    """The table as Markdown, for the report."""
+    rows = list(found)
+    lines = [
+        "# Conventions: what torch takes where a derivative jumps",
+        "",
+        f"Measured on torch {torch.__version__} in float64. The subdifferential holds every number between the slopes on both",
+        "sides; of a function of several numbers, one interval for each. Made from the records' kinks by `oracle accuracy`.",
+        "",
+        "| function | where | subdifferential | torch takes | manualbp states |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [f"| {row.function} | {row.where} | {row.subdifferential} | {row.torch_takes} | {row.stated} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
 def conventions() -> Iterator[Convention]:
     """Every kink of every activation and loss in the catalogue, with all their options."""
     for cls in catalogue(Activation).values():
@@ -47,10 +63,14 @@ def conventions() -> Iterator[Convention]:
                     yield _row(str(loss), point.where, around, taken, point.gradient)
 
 
+def _plain(number: float) -> str:
+    return f"{number + 0:.4g}"  # without minus 0
+
+
 def _row(function: str, where: str, around: Any, taken: Any, stated: Any) -> Convention:
     holds = bool(np.allclose(taken, stated, rtol=1e-6, atol=1e-12))
-    hull = [f"[{min(side):.4g}, {max(side):.4g}]" for side in around]
-    torch_takes, record_says = (", ".join(f"{number:.4g}" for number in each) for each in (taken, stated))
+    hull = [f"[{_plain(min(side))}, {_plain(max(side))}]" for side in around]
+    torch_takes, record_says = (", ".join(map(_plain, each)) for each in (taken, stated))
     return Convention(function, where, " x ".join(hull), torch_takes, record_says, holds, torch.__version__)
 
 

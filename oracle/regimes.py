@@ -38,7 +38,7 @@ def extremes(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[A
 
 
 def extreme_vectors(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Vectors (features, *extra, m) of all lengths from 0.001 whose fifth powers a float of this dtype holds; one magnitude in each.
+    """Vectors (features, *extra, m) of all lengths from 0.001 to the fifth root of the largest float, each of one magnitude.
 
     For functions of whole vectors: of a vector of all magnitudes only the largest number counts, and infinity less infinity
     is no distance.

@@ -125,8 +125,10 @@ def _pairs(
 
 
 def _ties(output: Activation, loss: Loss, dtype: str) -> bool:
-    """Whether numbers that are exactly equal, or 0, would be frequent: a norm of zeros is where torch's half kernels give NaN,
-    and which of two equal distances is the smaller no referee can say."""
+    """Whether numbers that are exactly equal, or 0, would be frequent.
+
+    A norm of zeros is where torch's half kernels give NaN, and which of two equal distances is the smaller no referee can say.
+    """
     return dtype not in FULL_DTYPES or (loss.per_sample and len(loss.inputs) > 1 and bool(output.kinks))
 
 

@@ -176,7 +176,7 @@ def test_a_case_that_does_not_fit_is_refused_before_any_run(change, error, messa
 
 
 def test_a_dtype_without_a_tolerance_is_refused_by_name():
-    with pytest.raises(TypeError, match="compares float64, float32, float16 and bfloat16; got (longdouble|float128)"):
+    with pytest.raises(TypeError, match=r"compares float64, float32, float16 and bfloat16; got (longdouble|float128)"):
         discrepancies(replace(draw([Tanh()], HalfSquaredError(), (3, 2), 4), **long_doubles()))
 
 

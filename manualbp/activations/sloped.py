@@ -46,6 +46,10 @@ class PReLU(Activation):
     def centres(self) -> Mapping[str, float]:  # type: ignore[override]  # the option chooses
         return {"weight": self.init}
 
+    @property
+    def kinks(self) -> tuple[Kink, ...]:
+        return (Kink(0.0, self.init),)  # while alpha is what it started as
+
     @classmethod
     def examples(cls, rows: int = 3) -> tuple[Self, ...]:
         return cls(), cls(num_parameters=rows, init=0.6)

@@ -153,15 +153,17 @@ class Atlas:
         return out.getvalue()
 
     def write(self, folder: Path) -> None:
-        """Write accuracy.json, .csv, .md, .html and a picture of every function into the folder; all of them, or none.
+        """Write accuracy.json, .csv, .md, .html, conventions.md and a picture of every function; all of them, or none.
 
         Raises OutputError where the folder, or the disk it is on, does not take them.
         """
         from oracle.accuracy.page import by_function, file_name, render
         from oracle.accuracy.picture import picture
+        from oracle.conventions import conventions, markdown
         from oracle.files import Batch
 
         with Batch(folder) as batch:
+            batch.text("conventions.md", markdown(conventions()))
             batch.text("accuracy.json", self.to_json() + "\n")
             batch.text("accuracy.csv", self.to_csv())
             batch.text("accuracy.md", render(self, "accuracy.md.j2"))
