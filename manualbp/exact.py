@@ -9,6 +9,7 @@ References
     the splitting is Veltkamp's, from the same paper.
 """
 
+from collections.abc import Sequence
 from math import frexp
 
 import numpy as np
@@ -84,16 +85,46 @@ def is_power_of_two(b: float) -> bool:
 
 
 #: exp(FLOOR) is about 1e-304: a little further down exp loses bits, and from -745 on it is 0.
-FLOOR = -700.0
+#: Of the numbers near -700 it is one whose exponential is a float64 nearly exactly: products begin with it.
+FLOOR = -701.921875
 
 
-def settle(x: Array, *products: Array) -> None:
-    """Let underflow come last: multiply products made with exp(max(x, FLOOR)) by what is missing to exp(x), in place.
+class Tail:
+    """The last factor of products made with exp(max(x, FLOOR)): what is missing to exp(x), where anything is below FLOOR.
 
     A factor in front of exp(x) would multiply the bits that a subnormal exp(x) has lost. x - FLOOR is exact where it counts.
     """
-    low = x < FLOOR
-    if low.any():
-        rest = np.exp(x[low] - FLOOR)
-        for product in products:
-            product[low] *= rest
+
+    def __init__(self, x: Array) -> None:
+        self.low = x < FLOOR
+        self.empty = not self.low.any()
+        if not self.empty:
+            rest = x[self.low] - FLOOR
+            # In two steps, since exp(rest) may underflow as well; nearly always the second is 1.
+            self.steps = np.exp(rest.clip(FLOOR, 0)), np.exp((rest - FLOOR).clip(-np.inf, 0))
+
+    def settle(self, product: Array, *factors: Array) -> Array:
+        """Multiply the product by the factors, in their order, and then by what is missing, in place."""
+        held = None if self.empty else product[self.low]
+        for factor in factors:
+            product *= factor
+        if held is not None:
+            for factor in (*self._largest_first(factors), *self.steps):
+                held *= factor
+            product[self.low] = held
+        return product
+
+    def _largest_first(self, factors: Sequence[Array]) -> Sequence[Array]:
+        """The factors below FLOOR, the larger of each element first: a smaller one first may make the product subnormal."""
+        low = [factor[self.low] for factor in factors]
+        if len(low) < 2:
+            return low
+        table = np.stack(low)
+        return np.take_along_axis(table, np.argsort(-np.abs(table), axis=0), axis=0)  # type: ignore[return-value]
+
+
+def settle(x: Array, *products: Array) -> None:
+    """Let underflow come last: multiply products made with exp(max(x, FLOOR)) by what is missing to exp(x), in place."""
+    tail = Tail(x)
+    for product in products:
+        tail.settle(product)

@@ -55,7 +55,7 @@ SHAPES: dict[str, Shape] = {
         Shape((2, 31, 29), 5, "tall"),
         Shape((4, 7, 5, 3), 6, "distinct"),
         Shape((3, 5, 2), 67, "many"),
-        Shape((4, 6, 3), 5, "sequence", (7,)),
+        Shape((4, 6, 3), 2, "sequence", (5,)),
         Shape((3, 5, 4), 6, "image", (2, 7)),
     )
 }

@@ -8,7 +8,7 @@ import numpy as np
 
 from manualbp.activations.gelu import GELU
 from manualbp.activations.rectifiers import ReLU
-from manualbp.activations.sigmoids import Sigmoid
+from manualbp.activations.sigmoids import Sigmoid, Tailed
 from manualbp.activations.swish import SiLU
 from manualbp.blocks import Array, blockwise, blockwise_pair
 from manualbp.layer import Activation, Elementwise, Params
@@ -46,26 +46,43 @@ class _Gate(Activation):
         rows = self.rows_out(z.shape[0])
         return (z[rows:], z[:rows]) if self._gate_last else (z[:rows], z[rows:])
 
+    def _passed(self, u: Array, v: Array) -> Array:
+        """g(u) v."""
+        return self._activation.value(u) * v
+
+    def _gradients(self, u: Array, v: Array, d: Array) -> tuple[Array, Array]:
+        """g'(u) d v and g(u) d."""
+        value, grad_u = self._activation.value_and_vjp(u, d)
+        grad_u *= v  # last: d * v may overflow where the whole does not
+        value *= d
+        return grad_u, value
+
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        g = self._activation
-        return blockwise(lambda u, v: g.value(u) * v, *self._halves(x), wide=g.wide), x
+        return blockwise(self._passed, *self._halves(x), wide=self._activation.wide), x
 
     def backward(self, params: Params, residuals: Any, grad_output: Array) -> tuple[Array, dict[str, Array]]:
-        g = self._activation
-
-        def both(u: Array, v: Array, d: Array) -> tuple[Array, Array]:
-            value, grad_u = g.value_and_vjp(u, d)
-            grad_u *= v  # last: d * v may overflow where the whole does not
-            value *= d
-            return grad_u, value
-
         u, v = self._halves(residuals)
-        grad_u, grad_v = blockwise_pair(both, u, v, grad_output, wide=g.wide)
+        grad_u, grad_v = blockwise_pair(self._gradients, u, v, grad_output, wide=self._activation.wide)
         return np.concatenate((grad_v, grad_u) if self._gate_last else (grad_u, grad_v)), {}
 
 
+class _TailedGate(_Gate):
+    """A gate whose g underflows: v may make a normal number of g(u) v all the same."""
+
+    @property
+    @abstractmethod
+    def _activation(self) -> Tailed: ...
+
+    def _passed(self, u: Array, v: Array) -> Array:
+        return self._activation.scaled(u, by_value=(v,))[0]
+
+    def _gradients(self, u: Array, v: Array, d: Array) -> tuple[Array, Array]:
+        value, grad_u = self._activation.scaled(u, by_value=(d,), by_slope=(d, v))
+        return grad_u, value
+
+
 @dataclass(frozen=True)
-class GLU(_Gate):
+class GLU(_TailedGate):
     """The gated linear unit: the first half of the features times the sigmoid of the second.
 
     With (v, u) the halves and s the sigmoid:  a = v * s(u),  da/dv = s(u),  da/du = v * s'(u). torch's dim is 1, our axis 0.
@@ -80,12 +97,12 @@ class GLU(_Gate):
         return {"dim": 1}
 
     @property
-    def _activation(self) -> Elementwise:
+    def _activation(self) -> Tailed:
         return Sigmoid()
 
 
 @dataclass(frozen=True)
-class SwiGLU(_Gate):
+class SwiGLU(_TailedGate):
     """The SiLU of the first half of the features times the second half.
 
     With (u, v) the halves:  a = SiLU(u) * v,  da/du = SiLU'(u) * v,  da/dv = SiLU(u). torch.nn has no such class; the order is
@@ -96,12 +113,12 @@ class SwiGLU(_Gate):
     derivative_formula: ClassVar[str] = "SiLU'(u) v, SiLU(u)"
 
     @property
-    def _activation(self) -> Elementwise:
+    def _activation(self) -> Tailed:
         return SiLU()
 
 
 @dataclass(frozen=True)
-class GEGLU(_Gate):
+class GEGLU(_TailedGate):
     """The GELU of the first half of the features times the second half.
 
     With (u, v) the halves:  a = GELU(u) * v,  da/du = GELU'(u) * v,  da/dv = GELU(u). torch.nn has no such class.
@@ -121,7 +138,7 @@ class GEGLU(_Gate):
         return cls(), cls(approximate="tanh")
 
     @property
-    def _activation(self) -> Elementwise:
+    def _activation(self) -> Tailed:
         return GELU(self.approximate)
 
 

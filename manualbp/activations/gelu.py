@@ -9,9 +9,9 @@ import numpy as np
 
 from manualbp import exact
 from manualbp.activations import normal
+from manualbp.activations.sigmoids import Tailed
 from manualbp.blocks import Array, choose, doubled, positive_part
 from manualbp.domains import Interval
-from manualbp.layer import SharedElementwise
 
 
 class _Form(ABC):
@@ -21,8 +21,8 @@ class _Form(ABC):
     derivative_formula: ClassVar[str]
 
     @abstractmethod
-    def both(self, z: Array, *, short: bool) -> tuple[Array, Array]:
-        """f(z) and f'(z)."""
+    def held(self, z: Array, *, short: bool) -> tuple[Array, Array, exact.Tail]:
+        """f(z), f'(z), and the last factor that is still missing in both."""
 
 
 class _Exact(_Form):
@@ -33,8 +33,8 @@ class _Exact(_Form):
     formula = "z P(z)"
     derivative_formula = "P(z) + z p(z)"
 
-    def parts(self, a: Array) -> tuple[Array, Array]:
-        """The parts a P(-a) and P(-a) - a p(a), so small that x = -a^2/2 must be known exactly and exp(x) may underflow."""
+    def parts(self, a: Array) -> tuple[Array, Array, Array]:
+        """The parts a P(-a) and P(-a) - a p(a) and x = -a^2/2, which must be known exactly, and where exp(x) may underflow."""
         x, lost = exact.square(a)
         x *= -0.5
         lost *= -0.5
@@ -43,25 +43,25 @@ class _Exact(_Form):
         below *= a
         below *= bell
         slope *= bell
-        exact.settle(x, below, slope)
-        return below, slope
+        return below, slope, x
 
-    def short_parts(self, a: Array) -> tuple[Array, Array]:
+    def short_parts(self, a: Array) -> tuple[Array, Array, Array]:
         """The same where a comes from a float32: a^2 is exact, and nothing underflows in float64."""
-        bell = a * a
-        bell *= -0.5
-        np.exp(bell, out=bell)
+        x = a * a
+        x *= -0.5
+        bell = np.exp(x)
         below, slope = normal.short_pair(a)
         below *= a
         below *= bell
         slope *= bell
-        return below, slope
+        return below, slope, x
 
-    def both(self, z: Array, *, short: bool) -> tuple[Array, Array]:
-        a = np.abs(z)
-        a.clip(0, normal.SHORT_END if short else normal.END, out=a)
-        below, slope = self.short_parts(a) if short else self.parts(a)
-        return np.subtract(positive_part(z), below, out=below), choose(z > 0, 1 - slope, slope, slope.dtype)
+    def held(self, z: Array, *, short: bool) -> tuple[Array, Array, exact.Tail]:
+        a = z.clip(-normal.SHORT_END if short else -normal.END, 10)  # at 10, f(z) = z and f'(z) = 1
+        np.abs(a, out=a)
+        below, slope, x = self.short_parts(a) if short else self.parts(a)
+        value = np.subtract(positive_part(z), below, out=below)
+        return value, choose(z > 0, 1 - slope, slope, slope.dtype), exact.Tail(x)
 
 
 class _Tanh(_Form):
@@ -83,7 +83,7 @@ class _Tanh(_Form):
     GRID = 1.5 * 2.0**44
 
     def odd(self, z: Array, times: int) -> tuple[Array, Array]:
-        """LINE z + times CUBE z^3 as a sum: the first part exact for |z| <= 20, the second small."""
+        """LINE z + times CUBE z^3 as a sum: the first part exact for |z| <= 20, and for times = 1 up to 30, the second small."""
         head = z + self.GRID
         head -= self.GRID
         cube = head * head
@@ -117,8 +117,8 @@ class _Tanh(_Form):
         v, lost = exact.add(*self.odd(z, 1))
         return exact.exp(v.clip(exact.FLOOR, 50), lost), v
 
-    def both(self, z: Array, *, short: bool) -> tuple[Array, Array]:
-        bounded = z.clip(-30, 8)  # at 8, f(z) = z and f'(z) = 1
+    def held(self, z: Array, *, short: bool) -> tuple[Array, Array, exact.Tail]:
+        bounded = z.clip(-32, 8)  # at 8, f(z) = z and f'(z) = 1
         e, v = self.exponential(bounded, short=short)
         slope, small = (self.short_odd(bounded, 3), 0.0) if short else self.odd(bounded, 3)
         slope += 1
@@ -127,13 +127,12 @@ class _Tanh(_Form):
         slope /= total
         e /= total
         slope *= e
-        e *= z.clip(-30, np.inf)
-        exact.settle(v, e, slope)
-        return e, slope
+        e *= z.clip(-32, np.inf)
+        return e, slope, exact.Tail(v)
 
 
 @dataclass(frozen=True)
-class GELU(SharedElementwise):
+class GELU(Tailed):
     """The Gaussian error linear unit: z times the probability that a standard normal number is below z.
 
     Let P and p be the distribution and the density of the standard normal.
@@ -170,6 +169,7 @@ class GELU(SharedElementwise):
     def examples(cls, rows: int = 3) -> tuple[Self, ...]:
         return cls(), cls(approximate="tanh")
 
-    def both(self, z: Array) -> tuple[Array, Array]:
+    def held(self, z: Array) -> tuple[Array, exact.Tail, Array, exact.Tail]:
         z, short = doubled(z)
-        return self._FORMS[self.approximate].both(z, short=short)
+        value, slope, tail = self._FORMS[self.approximate].held(z, short=short)
+        return value, tail, slope, tail

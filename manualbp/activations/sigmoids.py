@@ -1,5 +1,7 @@
 """The sigmoid and its relatives: smooth steps, and the functions made of them."""
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,8 +20,27 @@ def decay(z: Array) -> Array:
     return np.exp(e, out=e)
 
 
+class Tailed(SharedElementwise):
+    """An activation that falls off like an exponential, below all numbers of float64, where a large factor would bring it back.
+
+    A gate is such a factor: it has to be multiplied in before the exponential's last factor (`exact.Tail`), not after it.
+    """
+
+    @abstractmethod
+    def held(self, z: Array) -> tuple[Array, exact.Tail, Array, exact.Tail]:
+        """g(z) and g'(z) as new arrays, each followed by the last factor that is still missing in it."""
+
+    def both(self, z: Array) -> tuple[Array, Array]:
+        return self.scaled(z)
+
+    def scaled(self, z: Array, by_value: Sequence[Array] = (), by_slope: Sequence[Array] = ()) -> tuple[Array, Array]:
+        """g(z) times the first factors, and g'(z) times the second."""
+        value, value_tail, slope, slope_tail = self.held(z)
+        return value_tail.settle(value, *by_value), slope_tail.settle(slope, *by_slope)
+
+
 @dataclass(frozen=True)
-class Sigmoid(SharedElementwise):
+class Sigmoid(Tailed):
     """The logistic function.
 
     f(z) = 1 / (1 + exp(-z)),  f'(z) = f(z) (1 - f(z)).
@@ -31,14 +52,15 @@ class Sigmoid(SharedElementwise):
     derivative_formula: ClassVar[str] = "a (1 - a)"
     range: ClassVar[Interval] = UNIT
 
-    def both(self, z: Array) -> tuple[Array, Array]:
-        e = z.clip(-np.inf, -exact.FLOOR)
+    def held(self, z: Array) -> tuple[Array, exact.Tail, Array, exact.Tail]:
+        e = z.clip(exact.FLOOR, -exact.FLOOR)
         np.exp(e, out=e)
         total = 1 + e
         e /= total
         np.divide(e, total, out=total)
-        exact.settle(-z, total)  # for large z, f'(z) is exp(-z)
-        return e, total
+        both_ends = np.abs(z)  # for large z, f'(z) is exp(-z)
+        tail = exact.Tail(np.negative(both_ends, out=both_ends))
+        return e, tail if tail.empty else exact.Tail(z), total, tail
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ from typing import ClassVar
 import numpy as np
 
 from manualbp import exact
+from manualbp.activations.sigmoids import Tailed
 from manualbp.blocks import Array
 from manualbp.domains import Interval
-from manualbp.layer import Elementwise, SharedElementwise
+from manualbp.layer import Elementwise
 
 
 @dataclass(frozen=True)
-class SiLU(SharedElementwise):
+class SiLU(Tailed):
     """The sigmoid linear unit, also called swish: z times its own sigmoid.
 
     With s the sigmoid:  f(z) = z s(z),  f'(z) = s(z) (1 + z s(-z)).
@@ -24,8 +25,8 @@ class SiLU(SharedElementwise):
     derivative_formula: ClassVar[str] = "s (1 + z (1 - s)), s = 1 / (1 + exp(-z))"
     range: ClassVar[Interval] = Interval(low=-0.2785)
 
-    def both(self, z: Array) -> tuple[Array, Array]:
-        slope = z.clip(-1500, 50)  # at 50, s(z) = 1 and f'(z) = 1
+    def held(self, z: Array) -> tuple[Array, exact.Tail, Array, exact.Tail]:
+        slope = z.clip(-3000, 50)  # at 50, s(z) = 1 and f'(z) = 1
         e = slope.clip(exact.FLOOR, 50)
         np.exp(e, out=e)
         slope += 1
@@ -34,9 +35,9 @@ class SiLU(SharedElementwise):
         slope /= total
         e /= total
         slope *= e
-        e *= z.clip(-1500, np.inf)
-        exact.settle(z, e, slope)
-        return e, slope
+        e *= z.clip(-3000, np.inf)
+        tail = exact.Tail(z)
+        return e, tail, slope, tail
 
 
 @dataclass(frozen=True)
