@@ -27,7 +27,7 @@ SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
     "extremes": ((6, 31), (4, 3, 11), (4, 2, 3, 7)),
 }
 #: Axes in between for records that take any number of them.
-RANKS = {"generic": (0, 2), "kinks": (0,), "extremes": (0,)}
+RANKS = {"generic": (2,), "kinks": (0,), "extremes": (0,)}
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,9 @@ def build(spec: Alone, seed: int = 0) -> Case:
         network = Network((record,), UPSTREAM)
         points = [kink.at for kink in record.kinks]
         x = draw(spec.regime, rng, record.domain, points, (record.rows_in(rows), *rest), dtype)
-        if record.rows_in(1) > 1:  # a gate: 0 times infinity is no limit
-            x = finite(x)
+        if record.rows_in(1) > 1:  # a gate: 0 times infinity is no limit, and half a subnormal times a large number is a guess
+            smallest = np.finfo(np.float64).smallest_normal * 2.0**53  # all others are multiplied in float64
+            x = np.where((np.abs(x) > smallest) | (dtype != np.float64), finite(x), dtype.type(1))
         target = rng.standard_normal(network.output_shape(x.shape)).astype(dtype)
         return Case(name, network, init(network, rng, dtype=dtype), x, target, 1.0, close=True)
     network = Network((), record)

@@ -101,7 +101,7 @@ def _ordered(activations: list[Activation], shape: Shape) -> list[Activation]:
 def _pairs(
     activations: "Chosen[Activation]", losses: "Chosen[Loss]", shapes: Sequence[Shape], dtypes: Sequence[str]
 ) -> Iterator[Spec]:
-    """Every loss in every shape, and in every dtype; behind each a hidden and an output activation.
+    """Every loss in every shape and every kind of dtype; behind each a hidden and an output activation.
 
     The two come round in turn, so that every activation meets every loss, and every shape and dtype.
     """
@@ -135,20 +135,21 @@ def _ties(output: Activation, loss: Loss, dtype: str) -> bool:
 def _slots(
     name: str, losses: "Chosen[Loss]", shapes: Sequence[Shape], dtypes: Sequence[str]
 ) -> Iterator[tuple[Shape, str, Loss]]:
-    """Where the examples of one loss are compared: each in every shape, in full dtypes that take turns."""
+    """Where the examples of one loss are compared: each in every shape, in dtypes that take turns."""
     examples = {
         shape: [loss for loss in losses.for_rows(_loss_rows(shape)) if type(loss).__name__ == name and _fits(loss, shape)]
         for shape in shapes
     }
     fitting = [shape for shape in shapes if examples[shape]]
     full = [dtype for dtype in dtypes if dtype in FULL_DTYPES]
+    half = [dtype for dtype in dtypes if dtype not in FULL_DTYPES]
     for number in range(max((len(found) for found in examples.values()), default=0)):
         for place, shape in enumerate(fitting):
             loss = examples[shape][number]
             if full:
                 yield shape, full[(number + place) % len(full)], loss
-            if place == number % len(fitting):
-                yield from ((shape, dtype, loss) for dtype in dtypes if dtype not in full)
+            if place == number % len(fitting) and half:
+                yield shape, half[number % len(half)], loss
 
 
 def _product(

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 #: An element agrees when it is no further from the reference than this many of its rounding scales (oracle.rounding).
-#: One number per dtype, measured: over six full sweeps of the networks of an earlier catalogue (seeds 0 to 5, 1,058,928
-#: comparisons) the largest ratio of any element was 11.1 in float64 and 9.4 in float32; of today's networks in float16 it is
-#: 11.0 and in bfloat16 11.5 (seed 20261124, 113,156 comparisons). tests/test_tolerance.py measures again.
-TOLERANCE = {"float64": 48.0, "float32": 48.0, "float16": 32.0, "bfloat16": 32.0}
+#: One number, measured: over six full sweeps of an earlier and smaller catalogue (1,058,928 comparisons) the largest ratio of any
+#: element was 11.1; over today's (seed 0) it is 45 in float32 and 27 in bfloat16, and below 5 in 99.9 % of the comparisons. An operation
+#: inside a layer is not modelled yet; where that matters the referee decides. tests/test_tolerance.py measures again.
+TOLERANCE = {"float64": 48.0, "float32": 48.0, "float16": 48.0, "bfloat16": 48.0}
 
 
 class Verdict(StrEnum):

@@ -202,7 +202,7 @@ def test_narrowed_call_writes_the_atlas(tmp_path):
     assert "Where torch is most wrong" in found.stdout
     names = {path.name for path in (tmp_path / "a").iterdir()}
     assert names == {
-        "accuracy.json", "accuracy.csv", "accuracy.md", "accuracy.html", "Sigmoid.svg", "MSELoss_reduction=_sum.svg"
+        "accuracy.json", "accuracy.csv", "accuracy.md", "accuracy.html", "conventions.md", "Sigmoid.svg", "MSELoss_reduction=_sum.svg"
     }  # fmt: skip
     page = (tmp_path / "a" / "accuracy.html").read_text()
     assert page.count("<svg") == 2

@@ -124,7 +124,7 @@ class BCEWithLogitsLoss(Weighted):
     @classmethod
     def choices(cls, rows: int) -> Iterable[Mapping[str, Any]]:
         weight = tuple(0.5 + 0.75 * row for row in range(rows))
-        pos_weight = tuple(3.0 - 0.25 * row for row in range(rows))
+        pos_weight = tuple(3.0 - 0.25 * (row % 8) for row in range(rows))
         return {}, {"weight": weight}, {"pos_weight": pos_weight}, {"weight": weight, "pos_weight": pos_weight}
 
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
