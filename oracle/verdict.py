@@ -5,8 +5,8 @@ from enum import StrEnum
 
 #: An element agrees when it is no further from the reference than this many of its rounding scales (oracle.rounding).
 #: One number, measured: over six full sweeps of an earlier and smaller catalogue (1,058,928 comparisons) the largest ratio of any
-#: element was 11.1; over today's (seed 0) it is 45 in float32 and 27 in bfloat16, and below 5 in 99.9 % of the comparisons. An operation
-#: inside a layer is not modelled yet; where that matters the referee decides. tests/test_tolerance.py measures again.
+#: element was 11.1; over today's (seed 0) it is 45 in float32 and 27 in bfloat16, and below 5 in 99.9 % of the comparisons. An
+#: operation inside a layer is not modelled yet; where that matters the referee decides. tests/test_tolerance.py measures again.
 TOLERANCE = {"float64": 48.0, "float32": 48.0, "float16": 48.0, "bfloat16": 48.0}
 
 

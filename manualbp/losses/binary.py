@@ -59,8 +59,10 @@ class BCELoss(Weighted):
         certain = variance < self._CERTAIN
         if certain.any():
             p, yes = a[certain], y[certain]
-            of_log_a, of_log_rest = ((np.log(q) > self._LOG_FLOOR) / np.where(q > 0, q, 1) for q in (p, 1 - p))
-            grad[certain] = (1 - yes) * of_log_rest - yes * of_log_a
+            of_log_a, of_log_rest = (
+                np.where(np.log(q) > self._LOG_FLOOR, share / q, 0) for q, share in ((p, yes), (1 - p, 1 - yes))
+            )
+            grad[certain] = of_log_rest - of_log_a
         grad *= weight * scale
         return grad
 

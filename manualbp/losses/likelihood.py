@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from manualbp import exact
 from manualbp.blocks import Array
 from manualbp.domains import POSITIVE, REALS, Domain, Interval
 from manualbp.layer import REDUCTIONS, ReducedLoss
@@ -142,7 +143,13 @@ class GaussianNLLLoss(ReducedLoss):
     def gradient(self, saved: Any, scale: Array) -> tuple[Array, ...]:
         d, variance = saved
         by_mean = d / variance
-        return by_mean * scale, (1 / variance - by_mean * by_mean) * (scale / 2)
+        by_variance = 1 / variance - by_mean * by_mean
+        near = (by_mean * d < 4) & (np.abs(d) < 1e150) & (variance < np.inf)  # there v - d^2 may cancel: the square is exact
+        if near.any():
+            v = variance[near]
+            high, low = exact.square(d[near])
+            by_variance[near] = ((v - high) - low) / v / v
+        return by_mean * scale, by_variance * (scale / 2)
 
 
 @dataclass(frozen=True)
