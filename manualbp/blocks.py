@@ -39,7 +39,9 @@ def blockwise(function: Callable[..., Array], *arrays: Array, wide: bool = True,
     """
     first = arrays[0]
     dtype, working = first.dtype, widened(first.dtype, wide=wide)
-    if first.size * working.itemsize <= BLOCK or (whole and working == dtype):
+    if working == dtype and (whole or first.nbytes <= BLOCK):
+        return function(*arrays).astype(dtype, copy=False)
+    if first.size * working.itemsize <= BLOCK:
         return function(*(array.astype(working, copy=False) for array in arrays)).astype(dtype, copy=False)
     return _in_pieces(lambda *pieces: (function(*pieces),), arrays, working, (dtype,))[0]
 

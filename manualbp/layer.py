@@ -165,6 +165,8 @@ class Elementwise(Activation):
 
     #: Compute in float64 also for narrower inputs. Off where no digits can be lost: lines, and lines that are bent.
     wide: ClassVar[bool] = True
+    #: Too little to do for the array to be worth cutting into pieces.
+    whole: ClassVar[bool] = False
     #: Leave the widening to the class: its methods get at least 32 bits and can tell short numbers from long ones.
     widens_itself: ClassVar[bool] = False
 
@@ -192,10 +194,10 @@ class Elementwise(Activation):
         return self.value(z), self.vjp(z, grad_output)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        return blockwise(self.value, x, wide=self.hands_wide, whole=not self.wide), x
+        return blockwise(self.value, x, wide=self.hands_wide, whole=self.whole), x
 
     def backward(self, params: Params, residuals: Any, grad_output: Array) -> tuple[Array, dict[str, Array]]:
-        return blockwise(self.vjp, residuals, grad_output, wide=self.hands_wide, whole=not self.wide), {}
+        return blockwise(self.vjp, residuals, grad_output, wide=self.hands_wide, whole=self.whole), {}
 
 
 class SharedElementwise(Elementwise):

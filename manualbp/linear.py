@@ -81,4 +81,4 @@ def _columns(x: Array) -> Array:
 
 def _wide(x: Array) -> Array:
     """The array itself, or as float32 where it has a half precision: products are added up in more bits than they have."""
-    return x.astype(widened(x.dtype, wide=False), copy=False)
+    return x if x.itemsize > 2 else x.astype(widened(x.dtype, wide=False))

@@ -120,8 +120,10 @@ class Network:
                 f"{len(self.holders)} here; got {len(params)}."
             )
         for position, (layer, given) in enumerate(zip(self.holders, params, strict=True)):
-            layer.check_axes(x.shape)
-            _check_params(position, layer, given, x.dtype)
+            if layer.extra_axes is not None:
+                layer.check_axes(x.shape)
+            if layer.parameter_shapes() or given:
+                _check_params(position, layer, given, x.dtype)
         self.loss.check_axes(x.shape)
         self.loss.target_domain.check(target, self.loss.target_shape(output), x.dtype, str(self.loss))
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from manualbp.activations.rectifiers import Bent
-from manualbp.blocks import Array, cleared
+from manualbp.blocks import Array, choose, cleared
 from manualbp.domains import UNIT, Interval
 from manualbp.layer import Kink
 
@@ -121,6 +121,7 @@ class Hardswish(Bent):
     Around its zero at -1.5 the derivative is taken as (2 z + 3) / 6, whose sum is exact there; further out as torch takes it.
     """
 
+    whole: ClassVar[bool] = False
     formula: ClassVar[str] = "z min(max(z + 3, 0), 6) / 6"
     derivative_formula: ClassVar[str] = "z/3 + 1/2 if -3 < z < 3, else 0 if z < 0 else 1"
     range: ClassVar[Interval] = Interval(low=-0.375)
@@ -137,11 +138,12 @@ class Hardswish(Bent):
         return out
 
     def derivative(self, z: Array) -> Array:
-        slope = z / 3
-        slope += 0.5
-        middle = np.abs(z) < 2
-        if middle.any():
-            slope[middle] = (2 * z[middle] + 3) / 6
+        far = z / 3
+        far += 0.5
+        near = z + z
+        near += 3
+        near /= 6
+        slope = choose(np.abs(z) < 2, near, far, z.dtype)
         above = z >= 3
         slope = cleared(slope, above | (z <= -3))
         slope += above

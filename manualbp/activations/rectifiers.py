@@ -14,6 +14,7 @@ class Bent(Elementwise):
     """An activation made of straight pieces: nothing to gain from more bits. Subclasses write `derivative` or `passed`."""
 
     wide: ClassVar[bool] = False
+    whole: ClassVar[bool] = True
 
     def derivative(self, z: Array) -> Array:
         return self.vjp(z, np.ones_like(z))

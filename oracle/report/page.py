@@ -1,5 +1,6 @@
 """The report as HTML and as Markdown, from the same model through two templates."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -27,6 +28,11 @@ def breakable(name: str) -> Markup:
     return Markup("/<wbr>").join(name.split("/"))
 
 
+def kinds(texts: Iterable[str]) -> list[str]:
+    """The names of these records without their options, each once."""
+    return list(dict.fromkeys(text.partition("(")[0] for text in texts))
+
+
 def answer(report: "Report") -> str:
     """The result in one sentence."""
     verdicts = report.verdicts()
@@ -37,6 +43,11 @@ def answer(report: "Report") -> str:
         return "Nothing was compared."
     if not failing:
         shared = f" {report.not_finite:,} of them hold NaN or infinity, the same on both sides." if report.not_finite else ""
+        if proved := verdicts.get(Verdict.REFERENCE, 0):
+            return (
+                f"None of {what} fails: {verdicts[Verdict.AGREE]:,} agree, by hand and autograd differ by rounding alone; "
+                f"in {proved:,} torch is inaccurate, and the referee proves the number by hand.{shared}"
+            )
         return f"All {what} agree: by hand and autograd differ by rounding alone.{shared}"
     kinds = ", ".join(f"{count:,} {name}" for name, count in verdicts.items() if count and Verdict(name).fails)
     return f"{failing:,} of {what} fail: {kinds}."
@@ -51,7 +62,7 @@ def render(report: "Report", template: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"short": short, "breakable": breakable}
+    environment.filters |= {"short": short, "breakable": breakable, "kinds": kinds}
     closest = report.table.sort_values("margin", ascending=False, kind="stable").head(10)
     return (
         environment.get_template(template)

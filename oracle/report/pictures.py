@@ -40,7 +40,7 @@ def _svg(figure: Figure, label: str) -> str:
 def _heatmap(axes: Any, grid: pd.DataFrame, title: str) -> None:
     """Cells coloured by how much of the allowance is used, each with its number; an outline marks what fails."""
     values = grid.to_numpy(dtype=float)
-    shown = np.clip(values, 0, 1)
+    shown, crowded = np.clip(values, 0, 1), values.shape[1] > 12
     axes.imshow(shown, cmap="YlOrRd", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(grid.columns)), grid.columns, rotation=35, ha="right")
     axes.set_yticks(range(len(grid.index)), grid.index)
@@ -52,7 +52,7 @@ def _heatmap(axes: Any, grid: pd.DataFrame, title: str) -> None:
         fails = not value <= 1
         text = "fails" if np.isinf(value) else f"{value:.2f}" if value < 10 else f"{value:.0e}"
         axes.text(
-            column, row, text, ha="center", va="center", fontsize=7,
+            column, row, text.removeprefix("0") if crowded else text, ha="center", va="center", fontsize=5 if crowded else 7,
             color="#ffffff" if value > 0.6 else "#222222", fontweight="bold" if fails else "normal",
         )  # fmt: skip
         if fails:
@@ -60,9 +60,9 @@ def _heatmap(axes: Any, grid: pd.DataFrame, title: str) -> None:
 
 
 def _worst(table: pd.DataFrame) -> pd.Series:
-    """The margin of each row; a row that failed without one counts as infinitely far."""
+    """The margin of each row; a row that failed without one counts as infinitely far, one where torch is wrong as 0."""
     without = pd.Series(np.where(table["verdict"] == "agree", 0.0, np.inf), index=table.index)
-    return table["margin"].fillna(without)
+    return table["margin"].fillna(without).where(table["verdict"] != "reference", 0.0)
 
 
 def activation_by_loss(report: "Report") -> str:
@@ -70,7 +70,7 @@ def activation_by_loss(report: "Report") -> str:
     table = report.table
     margins = _worst(table).groupby(table["case"], observed=True).max()
     cells = [
-        (str(activation), str(spec.loss), margins[name])
+        (type(activation).__name__, type(spec.loss).__name__, margins[name])
         for name, spec in report.specs.items()
         for activation in {spec.hidden, spec.output}
     ]
