@@ -3,13 +3,12 @@
 import re
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
 from oracle.accuracy.atlas import Atlas
 from oracle.accuracy.measured import EQUAL, LIMITS, LOSS_LIMIT, ROUNDOFFS, Measured
 from oracle.accuracy.near import NEAR, NEAR_OF_SIZE, NEAR_OF_UNIT
 from oracle.accuracy.picture import STYLE, picture
 from oracle.accuracy.points import NEAR as NEAR_ELEMENTWISE
+from oracle.report.environment import environment
 
 #: How the standing of our worst derivative error beside torch's is shown.
 SIGNS = {"below": "▼", "equal": "=", "above": "▲"}
@@ -77,22 +76,8 @@ def file_name(function: str) -> str:
 
 def render(atlas: Atlas, template: str) -> str:
     """Fill a template with the atlas; everything that comes from a record is escaped in HTML."""
-    environment = Environment(
-        loader=PackageLoader("oracle.report"),
-        autoescape=select_autoescape(("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "ulps": ulps,
-        "number": number,
-        "told_apart": told_apart,
-        "at": at,
-        "anchor": anchor,
-        "file_name": file_name,
-    }
-    text = environment.get_template(template).render(
+    filled = environment(ulps=ulps, number=number, told_apart=told_apart, at=at, anchor=anchor, file_name=file_name)
+    text = filled.get_template(template).render(
         atlas=atlas,
         summary=atlas.summary(),
         kinds=by_kind(atlas),

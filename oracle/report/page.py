@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from oracle.report.environment import environment
 from oracle.report.pictures import pictures
 from oracle.verdict import Verdict
 
@@ -28,7 +28,7 @@ def breakable(name: str) -> Markup:
     return Markup("/<wbr>").join(name.split("/"))
 
 
-def kinds(texts: Iterable[str]) -> list[str]:
+def record_names(texts: Iterable[str]) -> list[str]:
     """The names of these records without their options, each once."""
     return list(dict.fromkeys(text.partition("(")[0] for text in texts))
 
@@ -55,17 +55,10 @@ def answer(report: "Report") -> str:
 
 def render(report: "Report", template: str) -> str:
     """Fill a template with the report; everything that comes from a case is escaped in HTML."""
-    environment = Environment(
-        loader=PackageLoader("oracle.report"),
-        autoescape=select_autoescape(("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"short": short, "breakable": breakable, "kinds": kinds}
     closest = report.table.sort_values("margin", ascending=False, kind="stable").head(10)
     return (
-        environment.get_template(template)
+        environment(short=short, breakable=breakable, kinds=record_names)
+        .get_template(template)
         .render(
             report=report,
             summary=report.summary(),
