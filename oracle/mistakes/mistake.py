@@ -1,0 +1,229 @@
+"""What a mistake is: one step of backpropagation done wrong, and everything else done right."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from manualbp import Network, Trace
+from manualbp.layer import Array, Layer, Loss
+from oracle.case import Case, float_info
+from oracle.manual_run import manual_run
+
+#: What a backward step returns: dC/d input, and dC/d parameters by name.
+Gradients = tuple[Array, dict[str, Array]]
+
+#: Numbers that differ by less than this part of themselves in float64 are the same number, computed in another order.
+SAME = 2.0**-30
+#: What a loss of digits has to amount to: so many unit roundoffs of the number itself.
+LOST = 64.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One backward step, with everything that code at this place has at hand.
+
+    `position` is the layer's place in the chain, and the length of the chain for the loss. values[i] is the input of layer i and
+    gradients[i] is dC/d values[i]; of those, the ones behind this step are known, the others None.
+    """
+
+    case: Case
+    position: int
+    values: tuple[Any, ...]
+    gradients: tuple[Any, ...]
+
+    @property
+    def layer(self) -> Layer | Loss:
+        """The layer, or the loss."""
+        network = self.case.network
+        return network.loss if self.is_loss else network.layers[self.position]
+
+    @property
+    def is_loss(self) -> bool:
+        """True for the first step back."""
+        return self.position == len(self.case.network.layers)
+
+    @property
+    def params(self) -> dict[str, Array]:
+        """The layer's own parameters."""
+        return self.case.params[self.position] if self.position < len(self.case.params) else {}
+
+    @property
+    def input(self) -> Array:
+        """What the layer or the loss was given, (features, *extra, m)."""
+        return self.values[self.position]
+
+    @property
+    def output(self) -> Array:
+        """What the layer made of it."""
+        return self.values[self.position + 1]
+
+    @property
+    def upstream(self) -> Any:
+        """dC/d output; for the loss the upstream gradient of C itself."""
+        return self.case.grad_loss if self.is_loss else self.gradients[self.position + 1]
+
+    @property
+    def m(self) -> int:
+        """The batch size."""
+        return self.case.x.shape[-1]
+
+    @cached_property
+    def right(self) -> Gradients:
+        """What the step should return."""
+        return self.through(self.layer, self.input, self.upstream)
+
+    def through(self, layer: Any, input: Array, upstream: Any) -> Gradients:
+        """The backward pass of a layer or loss with this step's parameters (and target), on these numbers."""
+        target = (self.case.target,) if self.is_loss else ()
+        _, residuals = layer.forward(self.params, input, *target)
+        return layer.backward(self.params, residuals, upstream)
+
+
+@dataclass(frozen=True)
+class Mistake(ABC):
+    """A mistake people make.
+
+    name         short and unique: "W not transposed"
+    explanation  one sentence that a student understands
+    effect       in the notes' symbols what is computed and what should be: "W delta for W^T delta"
+    formula      the right formula, the one to look at: "dC/da[l-1] = W[l]^T delta[l]"
+    """
+
+    name: str
+    explanation: str
+    effect: str
+    formula: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    @abstractmethod
+    def places(self, network: Network) -> Iterator[int]:
+        """Every position at which the mistake can be made; the length of the chain stands for the loss."""
+
+    @abstractmethod
+    def run(self, case: Case, position: int, honest: Trace) -> Trace:
+        """The trace of a network with the mistake at this position; `honest` is that of the right one."""
+
+    def layerwise(self, case: Case, position: int, honest: Trace, reference: Trace) -> Trace:
+        """The same layer by layer, each on the reference's numbers; `honest` is the right one's layerwise trace."""
+        return honest
+
+    @abstractmethod
+    def equivalent(self, case: Case, position: int) -> bool:
+        """True where the mistake changes nothing on this case: decided from its own arithmetic in float64, not by a verdict."""
+
+
+@dataclass(frozen=True)
+class StepMistake(Mistake):
+    """A mistake in one backward step: `wrong` gives what it returns, `applies` says at which layers it can be made.
+
+    With `loses_digits` the formula is right and its evaluation is not: the mistake is judged in the case's own dtype.
+    """
+
+    applies: Callable[[Network, int], bool]
+    wrong: Callable[[Step], Gradients]
+    loses_digits: bool = False
+
+    def places(self, network: Network) -> Iterator[int]:
+        return (position for position in range(len(network.layers) + 1) if self.applies(network, position))
+
+    def run(self, case: Case, position: int, honest: Trace) -> Trace:
+        with np.errstate(all="ignore"):
+            step = Step(case, position, honest.values, _behind(honest.gradients, position))
+            gradients, parameters = list(honest.gradients), list(honest.parameter_gradients)
+            _put(gradients, parameters, position, self._spoilt(step))
+            for at in reversed(range(position)):
+                below = Step(case, at, honest.values, tuple(gradients))
+                _put(gradients, parameters, at, below.right)
+        return replace(honest, gradients=tuple(gradients), parameter_gradients=tuple(parameters))
+
+    def layerwise(self, case: Case, position: int, honest: Trace, reference: Trace) -> Trace:
+        with np.errstate(all="ignore"):
+            step = Step(case, position, reference.values, _behind(reference.gradients, position))
+            gradients, parameters = list(honest.gradients), list(honest.parameter_gradients)
+            _put(gradients, parameters, position, self._spoilt(step))
+        return replace(honest, gradients=tuple(gradients), parameter_gradients=tuple(parameters))
+
+    def _spoilt(self, step: Step) -> Gradients:
+        """What the step returns, in the case's dtype: a mistake changes numbers and shapes, not the type of all of them."""
+        gradient, parameters = self.wrong(step)
+        dtype = step.case.dtype
+        return np.asarray(gradient).astype(dtype), {name: np.asarray(own).astype(dtype) for name, own in parameters.items()}
+
+    def equivalent(self, case: Case, position: int) -> bool:
+        exact = in_float64(case)
+        with np.errstate(all="ignore"):
+            honest = manual_run(exact)
+            step = Step(exact, position, honest.values, _behind(honest.gradients, position))
+            if not self.loses_digits:
+                return _all_same(self.wrong(step), step.right, SAME)
+            own = manual_run(case)
+            rounded = self._spoilt(Step(case, position, own.values, _behind(own.gradients, position)))
+            return _all_same(rounded, step.right, LOST * float(float_info(case.dtype).eps) / 2)
+
+
+@dataclass(frozen=True)
+class AssemblyMistake(Mistake):
+    """Every layer is right and they are put together wrongly: `wrong` changes the trace of the whole network."""
+
+    applies: Callable[[Network], bool]
+    wrong: Callable[[Case, Trace], Trace]
+
+    def places(self, network: Network) -> Iterator[int]:
+        return iter((len(network.layers),) if self.applies(network) else ())
+
+    def run(self, case: Case, position: int, honest: Trace) -> Trace:
+        with np.errstate(all="ignore"):
+            return self.wrong(case, honest)
+
+    def equivalent(self, case: Case, position: int) -> bool:
+        exact = in_float64(case)
+        honest = manual_run(exact)
+        found, wanted = self.run(exact, position, honest).quantities(), honest.quantities()
+        return found.keys() == wanted.keys() and all(same(found[quantity], wanted[quantity]) for quantity in wanted)
+
+
+def in_float64(case: Case) -> Case:
+    """The case with the same numbers in float64."""
+
+    def wide(array: Any) -> Any:
+        return array.astype(np.float64) if array.dtype == case.dtype else array
+
+    params = tuple({name: wide(own) for name, own in given.items()} for given in case.params)
+    return replace(
+        case, params=params, x=wide(case.x), target=wide(case.target), grad_loss=np.asarray(case.grad_loss, np.float64)
+    )
+
+
+def same(found: Any, wanted: Any, share: float = SAME) -> bool:
+    """Whether two arrays have one shape and no element further apart than this share of itself; NaN is like NaN."""
+    if found is None or wanted is None or np.shape(found) != np.shape(wanted):
+        return found is None and wanted is None
+    found, wanted = np.asarray(found, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
+    with np.errstate(all="ignore"):
+        near = np.abs(found - wanted) <= share * np.maximum(np.abs(found), np.abs(wanted))
+    return bool((near | (found == wanted) | (np.isnan(found) & np.isnan(wanted))).all())
+
+
+def _all_same(found: Gradients, wanted: Gradients, share: float) -> bool:
+    given, owed = found[1], wanted[1]
+    return (
+        same(found[0], wanted[0], share)
+        and given.keys() == owed.keys()
+        and all(same(given[name], owed[name], share) for name in owed)
+    )
+
+
+def _behind(gradients: tuple[Any, ...], position: int) -> tuple[Any, ...]:
+    return (*(None,) * (position + 1), *gradients[position + 1 :])
+
+
+def _put(gradients: list[Any], parameters: list[dict[str, Any]], position: int, found: Gradients) -> None:
+    gradients[position] = found[0]
+    if position < len(parameters):
+        parameters[position] = found[1]
