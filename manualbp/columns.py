@@ -26,7 +26,8 @@ def columnwise(function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tu
     """function(*arrays) for a function that acts on each column alone, in pieces that fit the cache.
 
     The arrays have one shape (features, *extra, m). The function is handed pieces (features, columns) in float64 and returns
-    a tuple of such arrays; the results stay in float64, for a caller that has more to do, and have the arrays' shape.
+    a tuple of such arrays, or of arrays with one row; the results stay in float64, for a caller that has more to do, and have
+    the arrays' axes.
     """
     shape, working = arrays[0].shape, widened(arrays[0].dtype)
     if len(shape) == 2 and 0 < arrays[0].size <= _PIECE and all(array.dtype == working for array in arrays):
@@ -45,7 +46,7 @@ def columnwise(function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tu
         results = results or tuple(np.empty((len(part), columns), working) for part in parts)
         for result, part in zip(results, parts, strict=True):
             result[:, piece] = part
-    return tuple(result.reshape(shape) for result in results)
+    return tuple(result.reshape(len(result), *shape[1:]) for result in results)
 
 
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
@@ -94,21 +95,28 @@ def softmax(z: Array) -> tuple[Array]:
     return (e,)
 
 
-def log_softmax(z: Array) -> tuple[Array, Array]:
-    """(log p, p): with t the largest, log p_i = (z_i - z_t) - log(1 + sum of the other e / e_t).
+def softmax_and_log(z: Array) -> tuple[Array, Array, Array]:
+    """(p, z_t, r): with t the largest, log p_i = (z_i - z_t) - r,  r = log(1 + sum of the other e / e_t), a row each.
 
     Both parts have one sign, so that nothing cancels, and log1p takes the sum as it is, also where it is far below 1.
     """
-    e, top = exponentials(z), (z.argmax(axis=0), np.arange(z.shape[1]))
-    of_top = e[top]
-    e[top] = 0
+    columns = z.shape[1]
+    e, top = exponentials(z), z.argmax(axis=0) * columns + np.arange(columns)  # as indices of the flat array
+    of_top = e.take(top)
+    e.put(top, 0)
     others = total(e)
-    e[top] = of_top
+    e.put(top, of_top)
     e /= of_top + others
-    log_p = z - z[top]
     others /= of_top
-    log_p -= np.log1p(others, out=others)
-    return log_p, e
+    return e, z.take(top)[None], np.log1p(others, out=others)[None]
+
+
+def log_softmax(z: Array) -> tuple[Array, Array]:
+    """(log p, p)."""
+    p, of_top, rest = softmax_and_log(z)
+    log_p = z - of_top
+    log_p -= rest
+    return log_p, p
 
 
 def softmax_vjp(p: Array, grad: Array) -> tuple[Array]:

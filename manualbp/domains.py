@@ -17,10 +17,10 @@ class Domain(ABC):
     """The set a target comes from."""
 
     @abstractmethod
-    def check(self, target: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any], owner: str) -> None:
+    def check(self, target: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any], owner: object) -> None:
         """Raise unless `target` fits a loss whose input has this shape (features, *extra, m) and dtype.
 
-        `owner` is the loss as the message shall call it. Raises TypeError for the wrong kind of number, ValueError for
+        `owner` is the loss, or what else the message shall call it. Raises TypeError for the wrong kind of number, ValueError for
         the wrong shape or a value outside.
         """
 
@@ -59,7 +59,7 @@ class Interval(Domain):
         above = values >= self.high if self.high_open else values > self.high
         return below | above
 
-    def check(self, target: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any], owner: str) -> None:
+    def check(self, target: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any], owner: object) -> None:
         check_form(target, shape, dtype, owner)
         if self == REALS:
             return
@@ -98,7 +98,7 @@ def common(intervals: Iterable[Interval]) -> Interval:
     return first
 
 
-def check_form(target: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any], owner: str) -> None:
+def check_form(target: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any], owner: object) -> None:
     """Raise unless a target of real numbers has this shape and dtype: TypeError for the dtype, ValueError for the shape."""
     if target.dtype != dtype:
         raise TypeError(

@@ -97,7 +97,7 @@ class Tail:
 
     def __init__(self, x: Array) -> None:
         self.low = x < FLOOR
-        self.empty = not self.low.any()
+        self.empty = not np.count_nonzero(self.low)
         if not self.empty:
             rest = x[self.low] - FLOOR
             # In two steps, since exp(rest) may underflow as well; nearly always the second is 1.

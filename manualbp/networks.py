@@ -1,6 +1,6 @@
 """A network is a chain of layers and a loss; its parameters are kept beside it, one dictionary per layer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -95,6 +95,11 @@ class Network:
         """What the dictionaries of parameters belong to: every layer, and the loss if it has parameters."""
         return (*self.layers, self.loss) if self.loss.parameter_shapes() else self.layers
 
+    @cached_property
+    def shapes(self) -> tuple[dict[str, tuple[int, ...]], ...]:
+        """For each holder, the shapes of its parameters."""
+        return tuple(holder.parameter_shapes() for holder in self.holders)
+
     @property
     def depth(self) -> int:
         """The notes' L: how many Linear layers the chain has."""
@@ -119,17 +124,18 @@ class Network:
                 "params takes one dictionary per layer, empty for an activation, and one for a loss that has parameters: "
                 f"{len(self.holders)} here; got {len(params)}."
             )
-        for position, (layer, given) in enumerate(zip(self.holders, params, strict=True)):
+        for position, (layer, shapes, given) in enumerate(zip(self.holders, self.shapes, params, strict=True)):
             if layer.extra_axes is not None:
                 layer.check_axes(x.shape)
-            if layer.parameter_shapes() or given:
-                _check_params(position, layer, given, x.dtype)
+            if shapes or given:
+                _check_params(position, layer, shapes, given, x.dtype)
         self.loss.check_axes(x.shape)
-        self.loss.target_domain.check(target, self.loss.target_shape(output), x.dtype, str(self.loss))
+        self.loss.target_domain.check(target, self.loss.target_shape(output), x.dtype, self.loss)
 
 
-def _check_params(position: int, layer: Layer | Loss, given: Params, dtype: np.dtype[Any]) -> None:
-    shapes = layer.parameter_shapes()
+def _check_params(
+    position: int, layer: Layer | Loss, shapes: Mapping[str, tuple[int, ...]], given: Params, dtype: np.dtype[Any]
+) -> None:
     if given.keys() != shapes.keys():
         raise ValueError(f"layer {position}, {layer}, takes the parameters {sorted(shapes)}; got {sorted(given)}.")
     for name, shape in shapes.items():

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from manualbp.blocks import Array
-from manualbp.columns import columnwise, log_softmax, log_softmax_vjp, total
+from manualbp.columns import columnwise, log_softmax_vjp, softmax_and_log, total
 from manualbp.domains import Domain
 from manualbp.losses.weighted import Weighted
 from manualbp.targets import ClassIndices, ClassTargets
@@ -17,24 +18,40 @@ class _Right(NamedTuple):
     """A target of class indices: the term of a sample is -weight[y] a[y], and 0 where the sample is ignored."""
 
     shape: tuple[int, ...]  # of a
-    at: tuple[Array, Array]  # row and column of the right class of every sample
-    weight: Array  # weight[y], 0 where ignored
-    kept: Array  # not ignored
+    kept: Array  # which samples are not ignored, as flat indices
+    at: Array  # flat indices of their right classes in a
+    weight: Any  # weight[y] of each of them, or one for all
+    count: Any  # what "mean" divides by
 
-    @property
-    def count(self) -> Any:
-        """What "mean" divides by."""
-        return self.weight.sum()
-
-    def terms(self, a: Array) -> Array:
-        of_right = a.reshape(len(a), -1)[self.at].reshape(self.kept.shape)
-        return np.where(self.kept, -self.weight * of_right, 0)
+    def terms(self, a: Array, *less: Array) -> Array:
+        of_right = a.take(self.at)
+        for row in less:
+            of_right -= row.take(self.kept)
+        return self._spread(-self.weight * of_right)
 
     def slope(self, scale: Array) -> Array:
         """dC/da: -weight[y] for the right class, 0 for all others."""
-        slope = np.zeros((self.shape[0], self.kept.size))
-        slope[self.at] = np.where(self.kept, -self.weight * scale, 0).ravel()
-        return slope.reshape(self.shape)
+        slope = np.zeros(self.shape)
+        slope.put(self.at, -self._scaled(scale))
+        return slope
+
+    def logits_slope(self, p: Array, scale: Array) -> Array:
+        """dC/dz: weight[y] p for the wrong classes; all slopes of a sample add up to 0, which gives that of the right one."""
+        slope = p.copy()
+        slope.put(self.at, 0 * p.take(self.at))  # 0, but NaN stays
+        slope.put(self.at, -total(slope).take(self.kept))
+        slope *= self._spread(self._scaled(scale))
+        return slope
+
+    def _scaled(self, scale: Array) -> Array:
+        """weight[y] times dC/d term, for the samples that are kept."""
+        return self.weight * (scale.take(self.kept) if scale.ndim else scale)
+
+    def _spread(self, numbers: Array) -> Array:
+        """The numbers of the samples that are kept, and 0 for the others."""
+        every = np.zeros(self.shape[1:])
+        every.put(self.kept, numbers)
+        return every
 
 
 class _Shared(NamedTuple):
@@ -44,12 +61,15 @@ class _Shared(NamedTuple):
     kept: Array
     count: Any
 
-    def terms(self, a: Array) -> Array:
+    def terms(self, a: Array, *less: Array) -> Array:
+        for row in less:
+            a = a - row
         return np.where(self.kept, -total(self.q * a), 0)
 
-    def slope(self, scale: Array) -> Array:
-        """dC/da: -q."""
-        return np.where(self.kept, -self.q * scale, 0)
+    def logits_slope(self, p: Array, scale: Array) -> Array:
+        """dC/dz, through dC/d log p = -q."""
+        (slope,) = columnwise(log_softmax_vjp, p, np.where(self.kept, -self.q * scale, 0))
+        return slope
 
 
 def _weights(classes: int) -> tuple[float, ...]:
@@ -71,12 +91,14 @@ class _OverClasses(Weighted):
 
     def right(self, target: Array, shape: tuple[int, ...]) -> _Right:
         """What a target of class indices says about log-probabilities of this shape."""
-        kept = target != self.ignore_index
-        labels = (target * kept).ravel()
-        weight = kept.astype(np.float64)
-        if self.weight is not None:
-            weight *= self.per_row("weight", np.empty((shape[0], 0)))[labels, 0].reshape(target.shape)
-        return _Right(shape, (labels, np.arange(labels.size)), weight, kept)
+        labels = target.ravel()
+        (kept,) = (labels != self.ignore_index).nonzero()
+        labels = labels[kept].astype(np.intp, copy=False)
+        at = labels * target.size + kept
+        if self.weight is None:
+            return _Right(shape, kept, at, 1.0, kept.size)
+        weight = self.per_row("weight", np.empty((shape[0], 0)))[labels, 0]
+        return _Right(shape, kept, at, weight, weight.sum())
 
     def count(self, terms: Array, saved: Any) -> Any:
         _, aim = saved
@@ -135,8 +157,9 @@ class CrossEntropyLoss(_OverClasses):
         by the sum of the w[y] of the samples that are not ignored, if the target holds indices;
         by the number of samples, whatever their weights, if it holds probabilities.
     Backward
-        With p the softmax of z,  dC/dz_j = p_j sum_i q_i - q_j, divided likewise: p - [j = y] in the plain case. It is the
-        backward pass of LogSoftmax applied to dC/d log p = -q, and computed by it, so that p - 1 does not cancel.
+        With p the softmax of z,  dC/dz_j = p_j sum_i q_i - q_j, divided likewise. It is the backward pass of LogSoftmax
+        applied to dC/d log p = -q, and computed by it. In the plain case that is p - [j = y], where p_y - 1, which would cancel,
+        is minus the sum of the other p.
     Conventions
         Smoothing adds s / classes of every class's weight, but "mean" divides by the w[y] alone. An ignore_index that is a class
         leaves this class in the softmax of the other samples. The mean over nothing as in NLLLoss. A class of probability 0
@@ -163,7 +186,7 @@ class CrossEntropyLoss(_OverClasses):
         smoothed = {"weight": _weights(rows), "label_smoothing": 0.25}
         return *super().choices(rows), smoothed, {**smoothed, "ignore_index": 1}
 
-    @property
+    @cached_property
     def target_domain(self) -> Domain:  # type: ignore[override]  # an option decides
         return ClassTargets(self.ignore_index)
 
@@ -174,8 +197,9 @@ class CrossEntropyLoss(_OverClasses):
         right = self.right(target, shape)
         if not self.label_smoothing:
             return right
-        one_hot = -right._replace(weight=np.ones(target.shape)).slope(np.array(1.0))
-        return self._shared(one_hot, right.kept, right.count)
+        one_hot = np.zeros(shape)
+        one_hot.put(right.at, 1)
+        return self._shared(one_hot, target != self.ignore_index, right.count)
 
     def _shared(self, y: Array, kept: Array, count: Any) -> _Shared:
         smoothing = self.label_smoothing
@@ -183,11 +207,10 @@ class CrossEntropyLoss(_OverClasses):
         return _Shared(self.per_row("weight", y) * q, kept, count)
 
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
-        log_p, p = columnwise(log_softmax, input)
+        p, of_top, rest = columnwise(softmax_and_log, input)
         aim = self.aim(target, input.shape)
-        return aim.terms(log_p), (p, aim)
+        return aim.terms(input, of_top, rest), (p, aim)
 
     def gradient(self, saved: Any, scale: Array) -> Array:
         p, aim = saved
-        (grad,) = columnwise(log_softmax_vjp, p, aim.slope(scale))
-        return grad
+        return aim.logits_slope(p, scale)
