@@ -69,7 +69,7 @@ def test_manualbp_never_imports_the_oracle_and_the_textbook_shares_nothing():
 #: From the foundation up; a module may import what stands before it.
 ORDER = [
     "files", "case", "inputs", "regimes", "alone", "data", "suite", "twins", "conventions", "referee", "judge", "verdict",
-    "manual_run", "torch_run", "rounding", "discrepancy", "check", "training", "sweep", "explain", "report", "accuracy",
+    "manual_run", "torch_run", "mistakes", "rounding", "discrepancy", "check", "training", "sweep", "explain", "report", "accuracy",
     "terminal", "cli", "__main__",
 ]  # fmt: skip
 

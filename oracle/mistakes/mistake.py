@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from manualbp import Network, Trace
-from manualbp.layer import Array, Layer, Loss
+from manualbp.layer import Array
 from oracle.case import Case, float_info
 from oracle.manual_run import manual_run
 
@@ -36,10 +36,9 @@ class Step:
     gradients: tuple[Any, ...]
 
     @property
-    def layer(self) -> Layer | Loss:
+    def layer(self) -> Any:
         """The layer, or the loss."""
-        network = self.case.network
-        return network.loss if self.is_loss else network.layers[self.position]
+        return record(self.case.network, self.position)
 
     @property
     def is_loss(self) -> bool:
@@ -74,13 +73,19 @@ class Step:
     @cached_property
     def right(self) -> Gradients:
         """What the step should return."""
-        return self.through(self.layer, self.input, self.upstream)
+        return self.through()
 
-    def through(self, layer: Any, input: Array, upstream: Any) -> Gradients:
-        """The backward pass of a layer or loss with this step's parameters (and target), on these numbers."""
-        target = (self.case.target,) if self.is_loss else ()
-        _, residuals = layer.forward(self.params, input, *target)
-        return layer.backward(self.params, residuals, upstream)
+    def through(self, layer: Any = None, input: Any = None, upstream: Any = None, target: Any = None) -> Gradients:
+        """The backward pass with this step's parameters, where the layer or loss, or one of its arrays, is another."""
+        layer = self.layer if layer is None else layer
+        given = (self.input if input is None else input, self.case.target if target is None else target)
+        _, residuals = layer.forward(self.params, *given[: 1 + self.is_loss])
+        return layer.backward(self.params, residuals, self.upstream if upstream is None else upstream)
+
+
+def record(network: Network, position: int) -> Any:
+    """The layer at this position, or the loss behind the last."""
+    return (*network.layers, network.loss)[position]
 
 
 @dataclass(frozen=True)
@@ -163,8 +168,8 @@ class StepMistake(Mistake):
             if not self.loses_digits:
                 return _all_same(self.wrong(step), step.right, SAME)
             own = manual_run(case)
-            rounded = self._spoilt(Step(case, position, own.values, _behind(own.gradients, position)))
-            return _all_same(rounded, step.right, LOST * float(float_info(case.dtype).eps) / 2)
+            here = Step(case, position, own.values, _behind(own.gradients, position))
+            return _all_same(self._spoilt(here), here.right, LOST * float(float_info(case.dtype).eps) / 2)
 
 
 @dataclass(frozen=True)
