@@ -8,7 +8,17 @@ from oracle.case import Case
 from oracle.mistakes.mistake import AssemblyMistake, Mistake, Step, StepMistake
 
 #: One file for each family, in the order of the catalogue.
-FAMILIES = ("linear", "activations", "features", "structure")
+FAMILIES = (
+    "linear",
+    "activations",
+    "features",
+    "options",
+    "losses",
+    "regression",
+    "classification",
+    "margins",
+    "structure",
+)
 
 __all__ = ["AssemblyMistake", "Mistake", "Step", "StepMistake", "catalogue", "planted"]
 

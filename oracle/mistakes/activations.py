@@ -230,6 +230,7 @@ MISTAKES = (
         DELTA,
         on(Activation, when=_kinked),
         _other_side,
+        loses_digits=True,  # which numbers are on a kink depends on the dtype
     ),
     StepMistake(
         "upper cut forgotten",

@@ -1,11 +1,12 @@
 """What the entries of the catalogue share: where they apply, and numbers in float64."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from manualbp import Network
+from manualbp.blocks import is_floating
 from manualbp.layer import Array
 from oracle.mistakes.mistake import Gradients, Step, record
 
@@ -50,5 +51,40 @@ def times(factor: Callable[[Step], Any]) -> Wrong:
         gradient, parameters = step.right
         by = factor(step)
         return wide(gradient) * by, {name: wide(own) * by for name, own in parameters.items()}
+
+    return spoilt
+
+
+class Terms(NamedTuple):
+    """A step back through a loss, in float64: its inputs, the target, and dC/d term, which broadcasts against the inputs."""
+
+    loss: Any
+    inputs: list[Array]
+    y: Array
+    scale: Array
+
+    @property
+    def a(self) -> Array:
+        """The first input."""
+        return self.inputs[0]
+
+    def weight(self, name: str = "weight") -> Any:
+        """The weights of this name with as many axes as the input; 1 where there are none."""
+        return self.loss.per_row(name, self.a)
+
+
+def of_terms(gradient: Callable[[Terms], Array | tuple[Array, ...]]) -> Wrong:
+    """Another gradient of the terms: of one input, or one for each; it is multiplied by dC/d term here."""
+
+    def spoilt(step: Step) -> Gradients:
+        loss, inputs, target = step.layer, wide(step.input), step.case.target
+        y = wide(target) if is_floating(target.dtype) else target
+        _, (_, count, _) = loss.forward(step.params, inputs, y)
+        terms = Terms(
+            loss, np.split(inputs, len(loss.inputs)), y if y.dtype.kind in "iu" else wide(y), wide(step.upstream) / count
+        )
+        found = gradient(terms)
+        every = found if isinstance(found, tuple) else (found,)
+        return np.concatenate([np.broadcast_to(each * terms.scale, terms.a.shape) for each in every]), {}
 
     return spoilt
