@@ -1,16 +1,16 @@
 """From a case to its table: the three runs, their comparison, one tidy row for each quantity and comparison."""
 
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from manualbp import Network, Trace
 from oracle import judge
-from oracle.case import Case
+from oracle.case import DTYPES, Case
 from oracle.discrepancy import Row, compare
 from oracle.manual_run import layerwise_run, manual_run
-from oracle.rounding import scales
+from oracle.rounding import hulls, scales
 from oracle.torch_run import torch_run
-from oracle.verdict import TOLERANCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +29,8 @@ def check(case: Case) -> None:
     Raises TypeError for the wrong kind of number, ValueError for a wrong count, shape or value.
     """
     case.network.check(case.params, case.x, case.target)
-    if str(case.dtype) not in TOLERANCE:
-        *others, last = TOLERANCE
+    if str(case.dtype) not in DTYPES:
+        *others, last = DTYPES
         raise TypeError(f"the oracle compares {', '.join(others)} and {last}; got {case.dtype}. Convert x, params and target.")
 
 
@@ -42,20 +42,21 @@ def rows(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None 
     """
     check(case)
     reference = torch_run(case)
-    scale, wanted = scales(case, reference), reference.quantities()
-    one_layer = judge.layerwise(case, reference)
+    scale, wanted, on_kinks = scales(case, reference), reference.quantities(), cache(lambda: hulls(case))
+    by_layer = (judge.layerwise(case, reference), scale.own, lambda quantity: on_kinks().own[quantity])
     if case.close:
         own = range(max(len(case.network.layers), 1))
         wanted = {quantity: array for quantity, array in wanted.items() if quantity.position in own}
-        runs = {ALONE: (candidate or manual_run(case), one_layer)}
+        runs = {ALONE: (candidate or manual_run(case), *by_layer)}
     else:
+        through = (judge.end_to_end(case), scale.through, lambda quantity: on_kinks().through[quantity])
         runs = {
-            END_TO_END: (candidate or manual_run(case), judge.end_to_end(case)),
-            LAYERWISE: (layerwise or layerwise_run(case, reference), one_layer),
+            END_TO_END: (candidate or manual_run(case), *through),
+            LAYERWISE: (layerwise or layerwise_run(case, reference), *by_layer),
         }
     return [
         row
-        for comparison, (trace, referee) in runs.items()
+        for comparison, (trace, referee, allowed, hull) in runs.items()
         for row in compare(
             case.name,
             comparison,
@@ -63,9 +64,10 @@ def rows(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None 
             case.dtype,
             {quantity: array for quantity, array in trace.quantities().items() if not case.close or quantity in wanted},
             wanted,
-            scale,
+            allowed,
             trace.failure or reference.failure,
             referee,
+            hull,
             close=case.close,
         )
     ]
@@ -79,7 +81,9 @@ def table(found: Iterable[Row]) -> "pd.DataFrame":
     frame = pd.DataFrame(list(found), columns=Row._fields)
     repeated = ["case", "comparison", "module", "quantity", "symbol", "shape", "dtype", "verdict"]
     with np.errstate(over="ignore"):
-        return frame.astype({**dict.fromkeys(repeated, "category"), "max_rel": "f4", "normwise": "f4", "margin": "f4"})
+        return frame.astype(
+            {**dict.fromkeys(repeated, "category"), "max_rel": "f4", "normwise": "f4", "sigmas": "f4", "margin": "f4"}
+        )
 
 
 def discrepancies(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None = None) -> "pd.DataFrame":

@@ -15,6 +15,8 @@ from oracle.verdict import TOLERANCE, Verdict
 
 #: Gives the true values of an array as (hi, lo), or None where nobody knows.
 Referee = Callable[[], Any]
+#: Gives the least and the greatest value of each element when comparisons of equal numbers fall either way.
+Hull = Callable[[], tuple[Any, Any]]
 
 #: How many ulps a candidate may be from the truth to be in the right where torch is not.
 CLOSE = 8.0
@@ -43,13 +45,16 @@ class Row(NamedTuple):
     candidate: float
     reference: float
     allowed: float
+    sigmas: float
     margin: float
     verdict: str
     note: str
 
 
 class Discrepancy(NamedTuple):
-    """The numbers of a row. `worst_index` is the worst element, `margin` how much of the allowance it uses."""
+    """The numbers of a row. `worst_index` is the worst element, `sigmas` how many rounding scales it is off, `margin` how much
+    of the allowance that is.
+    """
 
     max_abs: float = np.nan
     max_rel: float = np.nan
@@ -59,6 +64,7 @@ class Discrepancy(NamedTuple):
     candidate: float = np.nan
     reference: float = np.nan
     allowed: float = np.nan
+    sigmas: float = np.nan
     margin: float = np.nan
     verdict: Verdict = Verdict.MISSING
     note: str = ""
@@ -77,11 +83,12 @@ def ulps(candidate: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float64
 
 
 def measure(
-    candidate: Any, reference: Any, scale: Any, dtype: str, referee: Referee | None = None, *, close: bool = False
+    candidate: Any, reference: Any, scale: Any, referee: Referee | None = None, hull: Hull | None = None, *, close: bool = False
 ) -> Discrepancy:
     """Compare two arrays; `scale` broadcasts against them and the allowance is TOLERANCE scales.
 
     The referee is asked about the elements outside the allowance; with `close` about all that are more than CLOSE ulps apart.
+    What it does not decide may lie on a kink, which the hull tells.
     """
     if candidate is None or reference is None:
         absent = "the candidate" if candidate is None else "the reference"
@@ -92,7 +99,7 @@ def measure(
     if found.dtype != wanted.dtype:
         return Discrepancy(note=f"dtype {found.dtype}, the reference has {wanted.dtype}")
 
-    allowed = np.broadcast_to(TOLERANCE[dtype] * np.asarray(scale, dtype=np.float64), found.shape)
+    allowed = np.broadcast_to(TOLERANCE * np.asarray(scale, dtype=np.float64), found.shape)
     finite = np.isfinite(found) & np.isfinite(wanted)
     if finite.all():
         result, outside = _measure_finite(found, wanted, allowed, "")
@@ -102,9 +109,28 @@ def measure(
     if close and found.size:
         zero = found.dtype.type(0)
         asked = outside | (finite & (ulps(np.where(finite, found, zero), np.where(finite, wanted, zero)) > CLOSE))
-    if referee is None or not asked.any():
+    if referee is not None and asked.any():
+        result = _judged(result, found, wanted, allowed, outside, referee())
+    if hull is not None and outside.any() and result.verdict != Verdict.REFERENCE:
+        result = _on_kinks(result, found, allowed, outside, *hull())
+    return result
+
+
+def _on_kinks(
+    result: Discrepancy, found: NDArray[Any], allowed: NDArray[np.float64], outside: NDArray[np.bool_], low: Any, high: Any
+) -> Discrepancy:
+    """The result, or `kink` where every element that is outside lies between the two sides of a kink."""
+    numbers = found.astype(np.float64)
+    with np.errstate(all="ignore"):
+        between = (high - low > 2 * allowed) & (numbers >= low - allowed) & (numbers <= high + allowed)
+    if not between[outside].all():
         return result
-    return _judged(result, found, wanted, allowed, outside, referee())
+    at = tuple(map(int, np.unravel_index(int(np.argmax(outside)), found.shape)))
+    return result._replace(
+        verdict=Verdict.KINK,
+        note=f"a kink: anything from {float(low[at]):.6g} to {float(high[at]):.6g} is a subgradient at {_index(at)}; the candidate "
+        f"takes another than torch at {np.count_nonzero(outside)} of {found.size} elements",
+    )
 
 
 def _judged(
@@ -197,6 +223,7 @@ def _measure_finite(
         candidate=float(found[at]),
         reference=float(wanted[at]),
         allowed=float(allowed[at]),
+        sigmas=margin * TOLERANCE,
         margin=margin,
         verdict=Verdict.AGREE if agrees.all() else Verdict.DIFFER,
         note=note,
@@ -222,19 +249,19 @@ def compare(
     scale: Mapping[Quantity, Any],
     failure: str = "",
     referee: Callable[[Quantity], Any] | None = None,
+    hull: Callable[[Quantity], tuple[Any, Any]] | None = None,
     *,
     close: bool = False,
 ) -> Iterator[Row]:
     """One row for every quantity that either side has, in the reference's order; what only the candidate has comes last.
 
     `modules` names the layer at each position, the loss last. `failure` says why one of them lacks what it lacks. The referee
-    is asked for true values as in `measure`, with the quantity.
+    is asked for true values and `hull` for what a kink allows as in `measure`, with the quantity.
     """
-    tested = _dtype_name(dtype)
     for quantity in {**reference, **candidate}:
         wanted = reference.get(quantity)
-        ask = partial(referee, quantity) if referee else None
-        result = measure(candidate.get(quantity), wanted, scale.get(quantity, 0.0), tested, ask, close=close)
+        ask, reach = (partial(give, quantity) if give else None for give in (referee, hull))
+        result = measure(candidate.get(quantity), wanted, scale.get(quantity, 0.0), ask, reach, close=close)
         if failure and (wanted is None or candidate.get(quantity) is None):
             result = result._replace(note=failure)
         shown = candidate.get(quantity) if wanted is None else wanted

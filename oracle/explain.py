@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from manualbp import Activation, HalfSquaredError, Linear, Network, Quantity, Sigmoid, descend
-from manualbp.backpropagation import gradient_symbol, node_symbols
-from manualbp.layer import Array, Elementwise
+from manualbp import HalfSquaredError, Network, Quantity, Sigmoid, descend
+from manualbp.layer import Array
 from manualbp.textbook import notes333
 from oracle.case import Case
 from oracle.check import END_TO_END, module_names
 from oracle.discrepancy import Row, compare
+from oracle.formulas import formula
 from oracle.manual_run import manual_run
 from oracle.rounding import scales
 from oracle.torch_run import torch_run
@@ -61,7 +61,7 @@ def explain(case: Case, alpha: float = 0.5) -> Explanation:
         case.dtype,
         found,
         wanted,
-        scales(case, torch),
+        scales(case, torch).through,
         hand.failure or torch.failure,
     )
     steps = [
@@ -77,30 +77,6 @@ def explain(case: Case, alpha: float = 0.5) -> Explanation:
 
 def _part(quantity: Quantity) -> str:
     return "Backward" if quantity.is_gradient else "Forward"
-
-
-def formula(network: Network, quantity: Quantity) -> str:
-    """How the layer that computes this quantity computes it, in the notes' symbols."""
-    symbols, position, l = node_symbols(network), quantity.position, quantity.layer
-    if position == len(network.layers):
-        rule = network.loss.derivative_formula if quantity.is_gradient else network.loss.formula
-        letter = "z" if "z" in rule else "a"
-        return rule if symbols[position] == letter else f"{rule},   {letter} = {symbols[position]}"
-    layer, before, after = network.layers[position], symbols[position], symbols[position + 1]
-    upstream = gradient_symbol(after)
-    if isinstance(layer, Linear):
-        return {
-            after: f"W[{l}] {before}" + (f" + b[{l}]" if layer.bias else ""),
-            f"dC/dW[{l}]": f"{upstream} {before}^T",
-            f"dC/db[{l}]": f"{upstream}, summed over the batch",
-            gradient_symbol(before): f"W[{l}]^T {upstream}",
-        }.get(quantity.symbol, "no such quantity in the reference")
-    assert isinstance(layer, Activation)
-    if not quantity.is_gradient:
-        return f"g({before}),   g(z) = {layer.formula}"
-    if isinstance(layer, Elementwise):
-        return f"{upstream} * g'({before}),   g'(z) = {layer.derivative_formula}"
-    return f"{upstream} through the Jacobian of g,   {layer.derivative_formula}"
 
 
 def nodes() -> Iterator[tuple[str, str, float]]:

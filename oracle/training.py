@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from manualbp import Network, Quantity, descend
 from oracle.case import Case
@@ -17,7 +16,7 @@ from oracle.check import TRAINING, module_names
 from oracle.data import DataSet, load, step_name
 from oracle.discrepancy import Row, compare
 from oracle.manual_run import manual_run
-from oracle.rounding import disturbed, floor, movement
+from oracle.rounding import floor, movement, noisy_descent
 from oracle.torch_run import State, torch_descent
 
 #: Noisy descents behind each scale. Too few to know each element's own, so an array is judged by its largest.
@@ -99,15 +98,13 @@ def train_and_compare(text: str, seed: int) -> tuple[list[Row], Curves]:
 
 def _compare(case: Case, data: DataSet, by_hand: list[State], by_torch: list[State]) -> Iterator[Row]:
     network, modules = case.network, module_names(case.network)
-    wide = case.dtype == np.float64
-    exact = by_torch if wide else torch_descent(case, data.alpha, data.steps, dtype=torch.float64)
-    noisy = torch_descent(case, data.alpha, data.steps, dtype=torch.float64, replicas=disturbed(case.name, case.dtype, REPLICAS))
-    for step, states in enumerate(zip(by_hand, by_torch, exact, noisy, strict=True)):
-        candidate, reference, clean, moved = (quantities(network, state) for state in states)
-        scale = {
-            quantity: max(movement(clean[quantity], moved[quantity]).max(), floor(array, clean[quantity], case.dtype).max())
-            for quantity, array in reference.items()
-        }
+    noisy = noisy_descent(case, data.alpha, data.steps, REPLICAS)
+    for step, states in enumerate(zip(by_hand, by_torch, noisy, strict=True)):
+        candidate, reference, moved = (quantities(network, state) for state in states)
+        scale = {}
+        for quantity, array in reference.items():
+            exact, *others = moved[quantity]
+            scale[quantity] = max(movement(exact, np.array(others)).max(), floor(array, exact, case.dtype).max())
         yield from compare(
             step_name(case.name, step), TRAINING, modules, case.dtype, candidate, reference, scale, states[0].failure
         )

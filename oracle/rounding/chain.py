@@ -1,0 +1,99 @@
+"""A case's network in many replicas, layer by layer, forward and back."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from manualbp import Activation, Trace
+from oracle.case import Case
+from oracle.rounding.expressions import layer_of_replicas, loss_of_replicas
+from oracle.rounding.noise import Groups, Replicas
+from oracle.twins import Params, to_numpy, to_torch
+
+
+class Chain:
+    """The twin of a case in float64, in every replica of some groups.
+
+    Replicas of the second group get each layer's exact input and exact upstream gradient: what they show is the layer's own.
+    """
+
+    def __init__(self, case: Case, groups: Groups) -> None:
+        self.case, self.groups = case, groups
+        self.params = [{name: self._spread(_as_is(value)) for name, value in own.items()} for own in case.params]
+        self.x = self._spread(to_torch(case.x).double())
+        target = to_torch(case.target)
+        self.target = target.double() if target.is_floating_point() else target
+        self.grad_loss = to_torch(np.asarray(case.grad_loss, dtype=np.float64))
+
+    def _spread(self, tensor: Tensor) -> Tensor:
+        return tensor.double().expand(self.groups.count, *tensor.shape)
+
+    def run(self, mode: Replicas) -> Trace:
+        """Values and gradients, each with a leading axis of replicas, while `mode` looks after every operation."""
+        layers, count = self.case.network.layers, len(self.case.network.layers)
+        values, steps = [self.x], []
+        for layer, own in zip(layers, self.params, strict=False):
+            drawn = layer.noise(self._case_shape(values[-1]), self.case.dtype) if isinstance(layer, Activation) else None
+            extra = () if drawn is None else (self._spread(to_torch(drawn)),)
+            params, given = _leaves(own), self._reset(values[-1]).requires_grad_()
+            with mode:
+                output = layer_of_replicas(layer, params, given, *extra)
+            steps.append((output, given, params))
+            values.append(_within(output.detach(), layer))
+        params, given = _leaves(self.params[count] if len(self.params) > count else {}), self._reset(values[-1]).requires_grad_()
+        with mode:
+            loss = loss_of_replicas(self.case.network.loss, params, given, self.target)
+        gradients: list[Tensor] = []
+        parameter_gradients: list[Params] = []
+        upstream = self._upstream(loss)
+        for output, start, own in [(loss, given, params), *reversed(steps)]:
+            with mode:
+                found = torch.autograd.grad(output, [start, *own.values()], upstream, materialize_grads=True)
+            gradients.append(found[0])
+            parameter_gradients.append(dict(zip(own, found[1:], strict=True)))
+            upstream = self._reset(found[0])
+        if len(self.params) == count:
+            del parameter_gradients[0]
+        return Trace(
+            self.case.network,
+            self._batch_last(loss),
+            tuple(map(self._batch_last, values)),
+            tuple(map(self._batch_last, gradients[::-1])),
+            tuple({name: to_numpy(grad) for name, grad in own.items()} for own in reversed(parameter_gradients)),
+        )
+
+    def _reset(self, tensor: Tensor) -> Tensor:
+        """A copy in which the replicas of the layers' own have the exact one's numbers."""
+        copy = tensor.detach().clone()
+        copy[1 + self.groups.through :] = copy[0]
+        return copy
+
+    def _case_shape(self, value: Tensor) -> tuple[int, ...]:
+        """The shape (features, *extra, m) that a node has in the case."""
+        samples, *others = value.shape[1:]
+        return (*others, samples)
+
+    def _upstream(self, loss: Tensor) -> Tensor:
+        """dC'/dC in every replica; one number counts for every term of a loss that is not reduced."""
+        given = self.grad_loss
+        return given.reshape(1, *given.shape, *(1,) * (loss.ndim - 1 - given.ndim)).expand_as(loss)
+
+    def _batch_last(self, tensor: Tensor) -> Any:
+        """(replicas, m, features, *extra) as an array (replicas, features, *extra, m)."""
+        return np.moveaxis(to_numpy(tensor), 1, -1) if tensor.ndim > 1 else to_numpy(tensor)
+
+
+def _leaves(own: Params) -> Params:
+    return {name: value.detach().requires_grad_() for name, value in own.items()}
+
+
+def _as_is(array: Any) -> Tensor:
+    """A parameter as a tensor; it has torch's own layout."""
+    return to_torch(np.moveaxis(array, 0, -1))
+
+
+def _within(output: Tensor, layer: Any) -> Tensor:
+    """Rounding never takes a sigmoid above 1: it is monotonic, and 1 is a number."""
+    return output.clamp(layer.range.low, layer.range.high) if isinstance(layer, Activation) else output

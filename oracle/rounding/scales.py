@@ -1,0 +1,116 @@
+"""How far rounding alone can move each element of each quantity: a measured scale, not a chosen tolerance.
+
+A gradient that is a small difference of large terms moves much and is allowed much; one that is not is held to its last
+digits. No layer needs a formula for it.
+"""
+
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manualbp import Quantity, Trace
+from oracle.case import Case, float_info
+from oracle.rounding.chain import Chain
+from oracle.rounding.noise import Decisions, Format, Groups, RoundingNoise
+from oracle.verdict import TOLERANCE
+
+#: So many noisy replicas stand behind each scale, and so many in which comparisons fall otherwise.
+NOISY, OTHERWISE = 16, 8
+
+Scale = dict[Quantity, NDArray[np.float64]]
+
+
+class Scales(NamedTuple):
+    """The scale of every quantity of a run from end to end, and of each layer on given numbers."""
+
+    through: Scale
+    own: Scale
+
+
+def unit_roundoff(dtype: np.dtype[Any]) -> float:
+    """The largest relative error of one rounding to nearest: half the gap between 1 and the next number."""
+    return float(float_info(dtype).eps) / 2
+
+
+def format_of(dtype: np.dtype[Any]) -> Format:
+    """How a dtype rounds; half precisions compute in float32 inside an operation."""
+    inside = dtype if dtype.itemsize > 2 else np.dtype(np.float32)
+    return Format(unit_roundoff(dtype), unit_roundoff(inside), float(float_info(dtype).smallest_normal))
+
+
+def seed(name: str) -> int:
+    """Where the coins begin that a case of this name takes."""
+    return zlib.crc32(name.encode())
+
+
+def movement(exact: Any, noisy: Any) -> NDArray[np.float64]:
+    """The root mean square over the replicas of how far each element moved; what is not finite did not move."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        moved = np.abs(noisy - exact)
+    moved = np.where(np.isfinite(moved), moved, 0.0)
+    furthest = moved.max(axis=0)
+    share = moved / np.where(furthest > 0, furthest, 1.0)  # whose squares neither overflow nor underflow
+    return furthest * np.sqrt(np.mean(share * share, axis=0))
+
+
+def floor(array: Any, exact: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    """The rounding of the result itself: a unit roundoff of each element, and never less than the smallest float.
+
+    Where `exact`, the same in float64, is 0 too, nothing is rounded and the floor is 0.
+    """
+    size = np.abs(np.asarray(array, dtype=np.float64))
+    size = np.where(size > 0, size, np.abs(np.asarray(exact, dtype=np.float64)))
+    smallest = float(float_info(dtype).smallest_subnormal)
+    return np.where(np.isfinite(size) & (size > 0), np.maximum(unit_roundoff(dtype) * size, smallest), 0.0)
+
+
+def scales(case: Case, reference: Trace) -> Scales:
+    """The rounding scale of every element of every quantity that the reference gives, in the case's dtype."""
+    wanted = {quantity: array for quantity, array in reference.quantities().items() if array is not None}
+    groups = Groups(NOISY, NOISY if len(case.network.layers) else 0)
+    noise = RoundingNoise(groups, format_of(case.dtype), TOLERANCE, seed(case.name))
+    with np.errstate(all="ignore"):
+        moved = Chain(case, groups).run(noise).quantities()
+        found = [
+            {
+                quantity: np.maximum(floor(array, numbers[0], case.dtype), movement(numbers[0], numbers[part]))
+                for quantity, array in wanted.items()
+                for numbers in (moved[quantity],)
+            }
+            for part in _parts(groups)
+        ]
+        if any(each is not None for each in noise.reach):
+            groups = Groups(OTHERWISE, OTHERWISE)
+            other = Chain(case, groups).run(Decisions(groups, noise.reach)).quantities()
+            for scale, part in zip(found, _parts(groups), strict=True):
+                for quantity in scale:
+                    scale[quantity] = np.hypot(scale[quantity], movement(other[quantity][0], other[quantity][part]))
+    return Scales(*found)
+
+
+class Hulls(NamedTuple):
+    """From where to where each element goes when comparisons of equal numbers fall either way, as (low, high)."""
+
+    through: dict[Quantity, tuple[Any, Any]]
+    own: dict[Quantity, tuple[Any, Any]]
+
+
+def hulls(case: Case) -> Hulls:
+    """What a gradient may be where an input lies exactly on a kink: the other values between the one-sided ones."""
+    groups = Groups(OTHERWISE, OTHERWISE)
+    with np.errstate(all="ignore"):
+        tried = Chain(case, groups).run(Decisions(groups, ties=True)).quantities()
+    return Hulls(
+        *(
+            {quantity: (numbers[part].min(axis=0), numbers[part].max(axis=0)) for quantity, numbers in tried.items()}
+            for part in _parts(groups)
+        )
+    )
+
+
+def _parts(groups: Groups) -> Iterator[slice]:
+    yield slice(1, 1 + groups.through)
+    yield slice(1 + groups.through, None) if groups.own else slice(1, None)
