@@ -1,0 +1,199 @@
+"""What is known of a failing gradient: which numbers are right, which are wrong, by how many rounding scales."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manualbp import Quantity, Trace
+from oracle.case import Case
+from oracle.rounding import Scales, unit_roundoff
+from oracle.verdict import TOLERANCE
+
+
+class Slot(NamedTuple):
+    """Where a trace keeps an array: values[at], gradients[at], parameter_gradients[at][name], or the loss."""
+
+    what: str
+    at: int
+    name: str = ""
+
+    def of(self, trace: Trace) -> Any:
+        """The array that a trace has here, or None."""
+        if self.what == "parameter":
+            held = trace.parameter_gradients
+            return held[self.at].get(self.name) if self.at < len(held) else None
+        return trace.loss if self.what == "loss" else getattr(trace, self.what)[self.at]
+
+
+class State(Enum):
+    """What is known of an array."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    UNKNOWN = "unknown"
+
+
+def apart(found: Any, wanted: Any, unit: Any) -> NDArray[np.float64]:
+    """How far each element is from the wanted one, in units; 0 where they are the same, infinity where one is no number.
+
+    NaN is like NaN and like nothing else. Where the unit is 0, what is not the same is infinitely far.
+    """
+    found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
+    with np.errstate(all="ignore"):
+        distance = np.abs(found - wanted) / unit
+        near = np.isfinite(found) & np.isfinite(wanted)
+        distance = np.where(near & (distance >= 0), distance, np.inf)
+        return np.where((found == wanted) | (np.isnan(found) & np.isnan(wanted)), 0.0, distance)
+
+
+def furthest(found: Any, wanted: Any, unit: Any) -> float:
+    """The largest of these distances; infinity where an array is missing or has another shape."""
+    if found is None or wanted is None or np.shape(found) != np.shape(wanted):
+        return np.inf
+    return float(apart(found, wanted, unit).max(initial=0.0))
+
+
+def size(array: Any) -> float:
+    """The largest finite magnitude."""
+    magnitudes = np.abs(np.asarray(array, np.float64))
+    return float(magnitudes.max(where=np.isfinite(magnitudes), initial=0.0))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A candidate beside the reference, end to end and, where `layerwise` is given, layer by layer.
+
+    A parameter gradient that the candidate lacks is wrong, unless it gives none at all; any other array that it lacks is
+    unknown. A layer that raised, or that returns only a part layer by layer, lacks what it does not return.
+
+    passed, passed_layerwise   the signs of what differs from autograd and is right all the same: the referee says so
+    """
+
+    case: Case
+    reference: Trace
+    candidate: Trace
+    layerwise: Trace | None
+    scale: Scales
+    passed: Collection[str] = ()
+    passed_layerwise: Collection[str] = ()
+
+    @property
+    def count(self) -> int:
+        """The length of the chain: the position of the loss."""
+        return len(self.case.network.layers)
+
+    @property
+    def allowed(self) -> float:
+        """How many rounding scales an element may be off."""
+        return TOLERANCE
+
+    @cached_property
+    def slots(self) -> dict[Slot, Quantity]:
+        """Everything the reference gives and has a scale for, in the order of the computation."""
+        nodes = range(self.count + 1)
+        held = enumerate(self.reference.parameter_gradients)
+        places = Trace(
+            self.case.network,
+            Slot("loss", self.count),
+            tuple(Slot("values", at) for at in nodes),
+            tuple(Slot("gradients", at) for at in nodes),
+            tuple({name: Slot("parameter", at, name) for name in own} for at, own in held),
+        ).quantities()
+        return {slot: quantity for quantity, slot in places.items() if quantity in self.scale.through}
+
+    @cached_property
+    def flows(self) -> tuple[tuple[Slot, ...], ...]:
+        """By position, what its backward step returns: the gradients of its parameters, and the one that flows on."""
+        found: list[list[Slot]] = [[] for _ in range(self.count + 1)]
+        for slot, quantity in self.slots.items():
+            if quantity.is_gradient:
+                found[quantity.position].append(slot)
+        return tuple(map(tuple, found))
+
+    def sigma(self, slot: Slot, *, own: bool = False) -> NDArray[np.float64]:
+        """The rounding scale of the reference's array, from end to end or of the layer's own doing."""
+        return np.asarray((self.scale.own if own else self.scale.through)[self.slots[slot]], np.float64)
+
+    @cached_property
+    def _shares(self) -> dict[tuple[Slot, bool], float]:
+        """Of each reference array the largest scale as a share of its largest number; a unit roundoff at least."""
+        least = unit_roundoff(self.case.dtype)
+        largest = {slot: size(slot.of(self.reference)) for slot in self.slots}
+        return {
+            (slot, own): max(size(self.sigma(slot, own=own)) / largest[slot] if largest[slot] else 0.0, least)
+            for slot in self.slots
+            for own in (False, True)
+        }
+
+    def unit(self, slot: Slot, predicted: Any, *, own: bool = False) -> NDArray[np.float64]:
+        """The rounding scale of an array that a mistake makes in place of the reference's, element by element.
+
+        Such an array is rounded as the reference's is, relative to its size: the scale is that of the element, and at
+        least the reference's largest scale as a share of its largest number, times the largest number predicted. An element
+        that is exactly 0 in both is no rounding's work and has to be met.
+        """
+        sigma, wanted = self.sigma(slot, own=own), np.asarray(slot.of(self.reference))
+        unit = np.full(np.shape(predicted), self._shares[slot, own] * size(predicted))
+        if sigma.shape != unit.shape:
+            return unit
+        return np.where((np.asarray(predicted) == 0) & (wanted == 0), sigma, np.maximum(unit, sigma))
+
+    def reproduced(self, slot: Slot, found: Any, predicted: Any, *, own: bool = False) -> float:
+        """How far what was found is from what a mistake predicts, in rounding scales; infinity for another shape."""
+        if found is None or predicted is None or np.shape(found) != np.shape(predicted):
+            return 0.0 if found is None and predicted is None else np.inf
+        return furthest(found, predicted, self.unit(slot, predicted, own=own))
+
+    def _off(self, slot: Slot, trace: Trace, *, own: bool) -> float:
+        """How far an array is from the reference's; infinitely where it has another dtype, and not at all where it passed."""
+        if self.slots[slot].symbol in (self.passed_layerwise if own else self.passed):
+            return 0.0
+        found, wanted = slot.of(trace), slot.of(self.reference)
+        if found is not None and np.asarray(found).dtype != np.asarray(wanted).dtype:
+            return np.inf
+        return furthest(found, wanted, self.sigma(slot, own=own))
+
+    @cached_property
+    def distances(self) -> dict[Slot, float]:
+        """How far the candidate's arrays are from the reference's, end to end; only what is known."""
+        gives_any = any(array is not None for own in self.candidate.parameter_gradients for array in own.values())
+        return {
+            slot: self._off(slot, self.candidate, own=False)
+            for slot in self.slots
+            if slot.of(self.candidate) is not None or self.candidate.failure or (slot.what == "parameter" and gives_any)
+        }
+
+    @cached_property
+    def own(self) -> dict[Slot, float]:
+        """The same layer by layer: each layer's own doing. A layer that gives nothing at all was not asked."""
+        if self.layerwise is None:
+            return {}
+        asked = {
+            quantity.position
+            for slot, quantity in self.slots.items()
+            if self.layerwise.failure or slot.of(self.layerwise) is not None
+        }
+        return {slot: self._off(slot, self.layerwise, own=True) for slot, each in self.slots.items() if each.position in asked}
+
+    def state(self, slot: Slot) -> State:
+        """Whether the candidate's array is right, end to end."""
+        if slot not in self.distances:
+            return State.UNKNOWN
+        return State.RIGHT if self.distances[slot] <= self.allowed else State.WRONG
+
+    def shows_right(self, slot: Slot) -> bool:
+        """Whether an array is right in a way that tells something: one that is 0 everywhere is so whatever flows back."""
+        return self.state(slot) is State.RIGHT and bool(np.any(slot.of(self.reference)))
+
+    def wrong(self, distances: Mapping[Slot, float]) -> list[Slot]:
+        """Those that are not within the allowance, in the order of the computation."""
+        return [slot for slot, distance in distances.items() if not distance <= self.allowed]
+
+    def symbols(self, slots: "list[Slot] | tuple[Slot, ...]") -> tuple[str, ...]:
+        """The notes' signs."""
+        return tuple(self.slots[slot].symbol for slot in slots)
