@@ -123,6 +123,10 @@ class Tail:
         return np.take_along_axis(table, np.argsort(-np.abs(table), axis=0), axis=0)  # type: ignore[return-value]
 
 
+#: Of products in which nothing is missing.
+NO_TAIL = Tail(np.empty(0))
+
+
 def settle(x: Array, *products: Array) -> None:
     """Let underflow come last: multiply products made with exp(max(x, FLOOR)) by what is missing to exp(x), in place."""
     tail = Tail(x)

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from manualbp.activations.rectifiers import Bent
-from manualbp.blocks import Array, choose, cleared
+from manualbp.blocks import Array, cleared
 from manualbp.domains import UNIT, Interval
 from manualbp.layer import Kink
 
@@ -118,7 +118,7 @@ class Hardswish(Bent):
     f(z) = z min(max(z + 3, 0), 6) / 6,  f'(z) = z/3 + 1/2 for -3 < z < 3; 0 below, 1 above.  At the kinks -3 and 3 torch
     takes 0 and 1; at NaN its slope is 1 (2.13), ours NaN.
     Computed with max(z, -3) as the factor, so that -infinity gives 0, and with 6/8 and 3/4 for 6 and 6, which cannot overflow.
-    Around its zero at -1.5 the derivative is taken as (2 z + 3) / 6, whose sum is exact there; further out as torch takes it.
+    The derivative is taken as (2 z + 3) / 6, whose sum is exact around its zero at -1.5.
     """
 
     whole: ClassVar[bool] = False
@@ -132,21 +132,17 @@ class Hardswish(Bent):
 
     def value(self, z: Array) -> Array:
         out = ramp(z)
-        out /= 8
+        out *= 0.125
         out *= z.clip(-3, np.inf)
         out /= 0.75
         return out
 
     def derivative(self, z: Array) -> Array:
-        far = z / 3
-        far += 0.5
-        near = z + z
-        near += 3
-        near /= 6
-        slope = choose(np.abs(z) < 2, near, far, z.dtype)
-        above = z >= 3
-        slope = cleared(slope, above | (z <= -3))
-        slope += above
+        slope = z + z
+        slope += 3
+        slope /= 6
+        slope = cleared(slope, np.abs(z) >= 3)
+        slope += (z >= 3).astype(z.dtype)  # a sum of floats and bools would take longer
         return slope
 
 

@@ -45,21 +45,24 @@ class _Exact(_Form):
         slope *= bell
         return below, slope, x
 
-    def short_parts(self, a: Array) -> tuple[Array, Array, Array]:
-        """The same where a comes from a float32: a^2 is exact, and nothing underflows in float64."""
-        x = a * a
-        x *= -0.5
-        bell = np.exp(x)
-        below, slope = normal.short_pair(a)
-        below *= a
-        below *= bell
-        slope *= bell
-        return below, slope, x
+    def short(self, z: Array) -> tuple[Array, Array]:
+        """f(z) and f'(z) as they are defined, where z comes from a float32: a^2 is exact, and nothing underflows in float64."""
+        bounded = z.clip(-normal.SHORT_END, 2.0**128)  # which float32 rounds to infinity
+        probability, slope = normal.short_tail(np.abs(bounded))
+        above = (z > 0).astype(z.dtype)  # a sum of bools and floats would take longer
+        np.subtract(above, probability, out=probability)  # P(z) = 1 - P(-z)
+        np.abs(probability, out=probability)
+        slope *= bounded
+        slope += probability
+        bounded *= probability
+        return bounded, slope
 
     def held(self, z: Array, *, short: bool) -> tuple[Array, Array, exact.Tail]:
-        a = z.clip(-normal.SHORT_END if short else -normal.END, 10)  # at 10, f(z) = z and f'(z) = 1
+        if short:
+            return *self.short(z), exact.NO_TAIL
+        a = z.clip(-normal.END, 10)  # at 10, f(z) = z and f'(z) = 1
         np.abs(a, out=a)
-        below, slope, x = self.short_parts(a) if short else self.parts(a)
+        below, slope, x = self.parts(a)
         value = np.subtract(positive_part(z), below, out=below)
         return value, choose(z > 0, 1 - slope, slope, slope.dtype), exact.Tail(x)
 

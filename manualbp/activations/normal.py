@@ -20,7 +20,7 @@ ZERO, ZERO_REST = 0.7517915246935645, -1.4956759177009883e-17
 
 #: The largest a that counts: from there on a exp(-a^2 / 2) is 0, in float64 even after two factors of 1e308, and in float32.
 END, SHORT_END = 68.0, 15.0
-CENTRE, SHORT_CENTRE = 5.0, 4.0
+CENTRE = 5.0
 #: Makes (SHIFT + a) R(a) nearly flat, and not round badly: neither SHIFT nor half of it is just above a power of two.
 SHIFT = 1.25
 
@@ -76,29 +76,22 @@ SLOPE = (
     2.5109791998265064e-10,
 )
 
-#: (a + SHORT_CENTRE) R(a) up to SHORT_END as a polynomial in 1 / (a + SHORT_CENTRE), to 1.3e-8, a quarter of float32's
-#: unit roundoff.
-SHORT_TAIL = (
-    0.3989990214533817,
-    1.5912570573449356,
-    6.135256662849601,
-    17.989857840253652,
-    94.13846515778953,
-    9.831868712208882,
-    677.77019323102,
-    2725.5954692271957,
-    -15301.60217113637,
-    16506.519915514098,
-)
+#: Mills' ratio P(-a) / p(a) up to SHORT_END is one of these polynomials over the other, to 7e-9, an eighth of float32's unit
+#: roundoff, and exactly at ZERO.
+ABOVE = (121.58574343021806, 106.57467242006051, 44.5480674943984, 9.876318512463817, 1.000011286094981)
+BELOW = (97.01138682403186, 162.43821857732402, 116.64498182770082, 45.53367962058886, 9.876933245715913, 1.0)
 
 
-def short_pair(a: Array) -> tuple[Array, Array]:
-    """R(a) and R(a) - PEAK a for 0 <= a <= SHORT_END, for float32."""
-    inverse = a + SHORT_CENTRE
-    np.divide(1, inverse, out=inverse)
-    ratio = polynomial(inverse, SHORT_TAIL)
-    ratio *= inverse
-    return ratio, ratio - PEAK * a
+def short_tail(a: Array) -> tuple[Array, Array]:
+    """P(-a) and p(a) for 0 <= a, as far as float32 can tell; beyond SHORT_END both are 0 to it."""
+    density = a * a
+    density *= -0.5
+    np.exp(density, out=density)
+    density *= PEAK
+    tail = polynomial(a, ABOVE)
+    tail /= polynomial(a, BELOW)
+    tail *= density
+    return tail, density
 
 
 def pair(a: Array) -> tuple[Array, Array]:
