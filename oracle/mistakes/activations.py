@@ -231,6 +231,7 @@ MISTAKES = (
         on(Activation, when=_kinked),
         _other_side,
         loses_digits=True,  # which numbers are on a kink depends on the dtype
+        convention=True,
     ),
     StepMistake(
         "upper cut forgotten",

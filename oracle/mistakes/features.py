@@ -45,10 +45,9 @@ def _along_the_batch(step: Step) -> Gradients:
 
 
 def _naive(step: Step) -> Gradients:
-    e = np.exp(-step.input if isinstance(step.layer, Softmin) else step.input)
-    a = e / e.sum(axis=0)
-    g = step.upstream
-    return (-1 if isinstance(step.layer, Softmin) else 1) * a * (g - (g * a).sum(axis=0)), {}
+    """NaN in the columns whose exponentials overflow, or all vanish, in the input's own dtype."""
+    total = np.exp(-step.input if isinstance(step.layer, Softmin) else step.input).sum(axis=0)
+    return np.where(np.isfinite(total) & (total > 0), step.right[0], np.nan), {}
 
 
 def _halves(formula: Callable[[Any, Array, Array, Array], tuple[Array, Array]]) -> Wrong:

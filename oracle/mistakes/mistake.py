@@ -18,8 +18,8 @@ Gradients = tuple[Array, dict[str, Array]]
 
 #: Numbers that differ by less than this part of themselves in float64 are the same number, computed in another order.
 SAME = 2.0**-30
-#: What a loss of digits has to amount to: so many unit roundoffs of the number itself.
-LOST = 64.0
+#: And so are those that differ by so many unit roundoffs of the case's own dtype: there the difference cannot show.
+ROUNDING = 16.0
 
 
 @dataclass(frozen=True)
@@ -120,24 +120,28 @@ class Mistake(ABC):
 
     @abstractmethod
     def equivalent(self, case: Case, position: int) -> bool:
-        """True where the mistake changes nothing on this case: decided from its own arithmetic in float64, not by a verdict."""
+        """True where the mistake changes nothing that the case's dtype can show: decided in float64, and not by a verdict."""
 
 
 @dataclass(frozen=True)
 class StepMistake(Mistake):
     """A mistake in one backward step: `wrong` gives what it returns, `applies` says at which layers it can be made.
 
-    With `loses_digits` the formula is right and its evaluation is not: the mistake is judged in the case's own dtype.
+    With `loses_digits` the formula is right, and its evaluation in the case's own dtype is not: the mistake is judged there.
     """
 
     applies: Callable[[Network, int], bool]
     wrong: Callable[[Step], Gradients]
     loses_digits: bool = False
+    #: Where torch and the mistake only follow different conventions: such a case is shown, and does not fail.
+    convention: bool = False
 
     def places(self, network: Network) -> Iterator[int]:
         return (position for position in range(len(network.layers) + 1) if self.applies(network, position))
 
     def run(self, case: Case, position: int, honest: Trace) -> Trace:
+        if honest.failure:
+            return honest
         with np.errstate(all="ignore"):
             step = Step(case, position, honest.values, _behind(honest.gradients, position))
             gradients, parameters = list(honest.gradients), list(honest.parameter_gradients)
@@ -148,6 +152,8 @@ class StepMistake(Mistake):
         return replace(honest, gradients=tuple(gradients), parameter_gradients=tuple(parameters))
 
     def layerwise(self, case: Case, position: int, honest: Trace, reference: Trace) -> Trace:
+        if honest.failure or reference.failure:
+            return honest
         with np.errstate(all="ignore"):
             step = Step(case, position, reference.values, _behind(reference.gradients, position))
             gradients, parameters = list(honest.gradients), list(honest.parameter_gradients)
@@ -161,15 +167,13 @@ class StepMistake(Mistake):
         return np.asarray(gradient).astype(dtype), {name: np.asarray(own).astype(dtype) for name, own in parameters.items()}
 
     def equivalent(self, case: Case, position: int) -> bool:
-        exact = in_float64(case)
+        judged = case if self.loses_digits else in_float64(case)
+        honest = manual_run(judged)
         with np.errstate(all="ignore"):
-            honest = manual_run(exact)
-            step = Step(exact, position, honest.values, _behind(honest.gradients, position))
-            if not self.loses_digits:
-                return _all_same(self.wrong(step), step.right, SAME)
-            own = manual_run(case)
-            here = Step(case, position, own.values, _behind(own.gradients, position))
-            return _all_same(self._spoilt(here), here.right, LOST * float(float_info(case.dtype).eps) / 2)
+            step = Step(judged, position, honest.values, _behind(honest.gradients, position))
+            (gradient, parameters), (right, others) = self._spoilt(step), step.right
+        pairs = [(gradient, right), *((parameters[name], others[name]) for name in others.keys() & parameters.keys())]
+        return parameters.keys() == others.keys() and all(same(found, wanted, case.dtype) for found, wanted in pairs)
 
 
 @dataclass(frozen=True)
@@ -184,13 +188,13 @@ class AssemblyMistake(Mistake):
 
     def run(self, case: Case, position: int, honest: Trace) -> Trace:
         with np.errstate(all="ignore"):
-            return self.wrong(case, honest)
+            return honest if honest.failure else self.wrong(case, honest)
 
     def equivalent(self, case: Case, position: int) -> bool:
         exact = in_float64(case)
         honest = manual_run(exact)
         found, wanted = self.run(exact, position, honest).quantities(), honest.quantities()
-        return found.keys() == wanted.keys() and all(same(found[quantity], wanted[quantity]) for quantity in wanted)
+        return found.keys() == wanted.keys() and all(same(found[quantity], wanted[quantity], case.dtype) for quantity in wanted)
 
 
 def in_float64(case: Case) -> Case:
@@ -205,23 +209,20 @@ def in_float64(case: Case) -> Case:
     )
 
 
-def same(found: Any, wanted: Any, share: float = SAME) -> bool:
-    """Whether two arrays have one shape and no element further apart than this share of itself; NaN is like NaN."""
+def same(found: Any, wanted: Any, dtype: Any = np.float64) -> bool:
+    """Whether two arrays have one shape, and no element so far apart that numbers of this dtype could show it.
+
+    NaN is like NaN.
+    """
     if found is None or wanted is None or np.shape(found) != np.shape(wanted):
         return found is None and wanted is None
     found, wanted = np.asarray(found, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
+    info = float_info(np.dtype(dtype))
+    share, step = max(SAME, ROUNDING * float(info.eps) / 2), ROUNDING * float(info.smallest_subnormal)
     with np.errstate(all="ignore"):
-        near = np.abs(found - wanted) <= share * np.maximum(np.abs(found), np.abs(wanted))
+        size = np.maximum(np.abs(found), np.abs(wanted))
+        near = np.isfinite(size) & (np.abs(found - wanted) <= share * size + step)  # next to infinity nothing is near
     return bool((near | (found == wanted) | (np.isnan(found) & np.isnan(wanted))).all())
-
-
-def _all_same(found: Gradients, wanted: Gradients, share: float) -> bool:
-    given, owed = found[1], wanted[1]
-    return (
-        same(found[0], wanted[0], share)
-        and given.keys() == owed.keys()
-        and all(same(given[name], owed[name], share) for name in owed)
-    )
 
 
 def _behind(gradients: tuple[Any, ...], position: int) -> tuple[Any, ...]:

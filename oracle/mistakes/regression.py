@@ -153,7 +153,7 @@ MISTAKES = (
     ),
     StepMistake(
         "only the logit's term of y",
-        "Of the two terms of binary cross entropy only that of the answer yes is differentiated.",
+        "Of the two terms of the logit's cross entropy only that of the answer yes is differentiated.",
         "-q y (1 - a) for (1 - y) a - q y (1 - a)",
         LOGITS,
         _logits,
@@ -161,7 +161,7 @@ MISTAKES = (
     ),
     StepMistake(
         "only the logit's term of 1 - y",
-        "Of the two terms of binary cross entropy only that of the answer no is differentiated.",
+        "Of the two terms of the logit's cross entropy only that of the answer no is differentiated.",
         "(1 - y) a for (1 - y) a - q y (1 - a)",
         LOGITS,
         _logits,
