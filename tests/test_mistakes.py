@@ -37,15 +37,19 @@ from manualbp import (
 )
 from oracle import alone, suite
 from oracle.case import Case
-from oracle.manual_run import manual_run
+from oracle.check import rows
+from oracle.manual_run import layerwise_run, manual_run
 from oracle.mistakes import AssemblyMistake, Step, StepMistake, catalogue, planted
+from oracle.mistakes.binary import _positive, _share, sigmoid
 from oracle.mistakes.classification import Labels, _labels
 from oracle.mistakes.features import _halves, _shares
 from oracle.mistakes.margins import _cosine, _norm, _right_norm
 from oracle.mistakes.mistake import same
 from oracle.mistakes.options import OPTIONS
 from oracle.mistakes.parts import columns, grad_input, of_terms, on
-from oracle.mistakes.regression import _curved, _gauss, _inside, _outside, _positive, _share, _width, sigmoid
+from oracle.mistakes.regression import _curved, _gauss, _inside, _outside, _width
+from oracle.torch_run import torch_run
+from oracle.verdict import Verdict
 from support import ACTIVATIONS, LOSSES, draw, link
 
 NAMED = {mistake.name: mistake for mistake in catalogue()}
@@ -101,9 +105,9 @@ def test_the_catalogue_loads_neither_torch_nor_pandas():
 
 
 def test_every_option_can_be_overlooked():
-    """An option that no mistake names is one of form, of numbers that have no default, or of the adaptive softmax."""
-    form = {"num_parameters", "init", "in_features", "num_classes", "out_features", "bias", "reduction", "full", "value"}
-    form |= {"n_classes", "cutoffs", "div_value", "head_bias"}
+    """An option that no mistake names is one of form, has no default, or a mistake of another name: the last three."""
+    form = {"num_parameters", "init", "in_features", "num_classes", "out_features", "bias", "full", "value"}
+    form |= {"n_classes", "cutoffs", "div_value", "head_bias", "reduction", "approximate", "seed"}
     assert {field.name for record in (*ACTIVATIONS, *LOSSES) for field in fields(record)} - set(OPTIONS) <= form
 
 
@@ -358,3 +362,20 @@ def test_a_step_knows_what_stands_behind_it_alone():
 
 def test_a_network_put_together_rightly_is_no_mistake():
     assert AssemblyMistake("a", "b.", "c", "d", lambda network: True, lambda case, honest: honest).equivalent(square(), 4)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_oracle_finds_every_mistake_that_can_show(dtype):
+    case = draw([Tanh(), LeakyReLU()], MSELoss(), (4, 4, 4), 5, dtype=dtype)
+    honest, reference = manual_run(case), torch_run(case)
+    alone_right = layerwise_run(case, reference)
+
+    def found(mistake, position):
+        candidate = mistake.run(case, position, honest)
+        layerwise = mistake.layerwise(case, position, alone_right, reference)
+        return any(Verdict(row.verdict).fails for row in rows(case, candidate=candidate, layerwise=layerwise))
+
+    places = [place for place in planted(case) if not place[0].equivalent(case, place[1])]
+    assert len(places) > 100
+    assert [(mistake.name, position) for mistake, position in places if not found(mistake, position)] == []
+    assert not found(made(lambda step: step.right), 2)

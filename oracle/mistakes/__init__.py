@@ -10,11 +10,15 @@ from oracle.mistakes.mistake import AssemblyMistake, Mistake, Step, StepMistake
 #: One file for each family, in the order of the catalogue.
 FAMILIES = (
     "linear",
+    "parameters",
     "activations",
+    "formulas",
+    "slopes",
     "features",
     "options",
     "losses",
     "regression",
+    "binary",
     "classification",
     "margins",
     "structure",

@@ -1,7 +1,6 @@
-"""Mistakes in the derivative of an activation that acts on each element alone, and in where and how often it is applied."""
+"""Mistakes in where, how often and at which numbers the derivative of an activation is applied."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -11,40 +10,27 @@ from manualbp import (
     GELU,
     SELU,
     Activation,
-    Hardshrink,
     Hardsigmoid,
     Hardswish,
     Hardtanh,
     LeakyReLU,
     Linear,
-    LogSigmoid,
     Mish,
     Network,
     PReLU,
     ReLU,
     ReLU6,
     RReLU,
-    Sigmoid,
     SiLU,
     Softplus,
-    Softshrink,
-    Softsign,
-    Tanh,
-    Tanhshrink,
     Threshold,
 )
-from manualbp.layer import Array, Elementwise
+from manualbp.layer import Elementwise
 from oracle.mistakes.mistake import Gradients, Step, StepMistake, record
-from oracle.mistakes.parts import Wrong, columns, grad_params, on, wide
+from oracle.mistakes.parts import Wrong, columns, on, wide
 from oracle.regimes import neighbour
 
 DELTA = "delta[l] = dC/da[l] * g'(z[l])"
-ALPHA = "dC/dalpha = sum of dC/da min(z, 0) over all that share alpha"
-
-_elementwise = on(Elementwise)
-_rectifier = on(ReLU, LeakyReLU, PReLU, RReLU, Threshold, ELU, SELU, CELU)
-#: Activations z h(z), whose derivative has two terms by the product rule.
-_product = on(SiLU, Mish, GELU, Hardswish)
 
 
 def _keeps_rows(activation: Activation) -> bool:
@@ -53,19 +39,6 @@ def _keeps_rows(activation: Activation) -> bool:
 
 def _kinked(activation: Activation) -> bool:
     return bool(activation.kinks)
-
-
-class _At(NamedTuple):
-    """The activation, and z and a = g(z) in float64."""
-
-    layer: Any
-    z: Array
-    a: Array
-
-
-def _slope(slope: Callable[[_At], Any]) -> Wrong:
-    """Another derivative in the place of the right one."""
-    return lambda step: (wide(step.upstream) * slope(_At(step.layer, wide(step.input), wide(step.output))), {})
 
 
 def _behind_bias(network: Network, position: int) -> bool:
@@ -81,7 +54,7 @@ def _without_bias(step: Step) -> Gradients:
 
 
 def _before_a_square_linear(network: Network, position: int) -> bool:
-    if not _elementwise(network, position):
+    if not on(Elementwise)(network, position):
         return False
     behind: Any = record(network, position + 1)
     return isinstance(behind, Linear) and behind.in_features == behind.out_features
@@ -101,11 +74,6 @@ def _other_side(step: Step) -> Gradients:
     at = np.isin(z, np.array([kink.at for kink in step.layer.kinks]).astype(z.dtype))
     other = np.where(sides[0] == right[0], sides[1], sides[0])
     return np.where(at, other, right[0]), right[1]
-
-
-def _product_first(at: _At) -> Array:
-    """h(z) of z h(z); at 0 that is the whole derivative."""
-    return np.where(at.z == 0, at.layer.derivative(at.z), at.a / at.z)
 
 
 def _relu_slope(step: Step) -> Gradients:
@@ -128,20 +96,6 @@ def _cut(end: int) -> Wrong:
     return spoilt
 
 
-def _naive(step: Step) -> Gradients:
-    """The derivative as its formula stands, in the input's own dtype."""
-    e = np.exp(-step.input)
-    return (e / (1 + e) ** 2 if isinstance(step.layer, Sigmoid) else e / (1 + e)) * step.upstream, {}
-
-
-def _prelu_terms(step: Step) -> Array:
-    return np.minimum(wide(step.input), 0) * wide(step.upstream)
-
-
-def _prelu_sum(terms: Array, step: Step) -> Array:
-    return terms.sum() if step.layer.num_parameters == 1 else columns(terms).sum(axis=1)
-
-
 MISTAKES = (
     StepMistake(
         "derivative at a for z",
@@ -150,14 +104,6 @@ MISTAKES = (
         DELTA,
         on(Activation, when=_keeps_rows),
         lambda step: step.through(input=step.output),
-    ),
-    StepMistake(
-        "z for a in the derivative",
-        "A derivative that is written with the output a is evaluated with the input z.",
-        "z (1 - z) for a (1 - a);  1 - z^2 for 1 - a^2",
-        DELTA,
-        on(Sigmoid, Tanh),
-        _slope(lambda at: at.z * (1 - at.z) if isinstance(at.layer, Sigmoid) else 1 - at.z * at.z),
     ),
     StepMistake(
         "derivative forgotten",
@@ -192,14 +138,6 @@ MISTAKES = (
         _without_bias,
     ),
     StepMistake(
-        "output for derivative",
-        "The error is multiplied by the activation itself, not by its derivative.",
-        "dC/da * g(z) for dC/da * g'(z)",
-        DELTA,
-        _elementwise,
-        _slope(lambda at: at.a),
-    ),
-    StepMistake(
         "mask from the upstream gradient",
         "What passes is decided by the error that comes back, not by the input that went in.",
         "g'(dC/da) for g'(z)",
@@ -212,7 +150,7 @@ MISTAKES = (
         "The two sides of 0 are exchanged: what should be stopped passes, and what should pass is stopped.",
         "g'(-z) for g'(z)",
         DELTA,
-        _rectifier,
+        on(ReLU, LeakyReLU, PReLU, RReLU, Threshold, ELU, SELU, CELU),
         _at_minus_z,
     ),
     StepMistake(
@@ -248,187 +186,5 @@ MISTAKES = (
         DELTA,
         on(ReLU6, Hardtanh, Hardsigmoid),
         _cut(-1),
-    ),
-    StepMistake(
-        "absolute value overlooked",
-        "A condition on |z| is asked of z, so that the negative side is treated as near 0.",
-        "z > lambd for |z| > lambd;  1 / (1 + z)^2 for 1 / (1 + |z|)^2",
-        DELTA,
-        on(Hardshrink, Softshrink, Softsign),
-        _slope(lambda at: 1 / (1 + at.z) ** 2 if isinstance(at.layer, Softsign) else np.where(at.z > at.layer.lambd, 1.0, 0.0)),
-    ),
-    StepMistake(
-        "factor 1 - a forgotten",
-        "The derivative of the sigmoid is taken to be the sigmoid.",
-        "a for a (1 - a)",
-        DELTA,
-        on(Sigmoid),
-        _slope(lambda at: at.a),
-    ),
-    StepMistake(
-        "factor a forgotten",
-        "The derivative of the sigmoid is taken to be 1 - a.",
-        "1 - a for a (1 - a)",
-        DELTA,
-        on(Sigmoid),
-        _slope(lambda at: 1 - at.a),
-    ),
-    StepMistake(
-        "square forgotten",
-        "A square in the derivative is missing.",
-        "1 - a for 1 - a^2;  tanh(z) for tanh(z)^2;  1 / (1 + |z|) for 1 / (1 + |z|)^2",
-        DELTA,
-        on(Tanh, Tanhshrink, Softsign),
-        _slope(
-            lambda at: {Tanh: 1 - at.a, Tanhshrink: np.tanh(at.z), Softsign: 1 / (1 + np.abs(at.z))}[type(at.layer)],
-        ),
-    ),
-    StepMistake(
-        "1 - the derivative",
-        "A derivative and 1 minus it are exchanged.",
-        "a^2 for 1 - a^2;  1 - tanh(z)^2 for tanh(z)^2;  the sigmoid of z for that of -z",
-        DELTA,
-        on(Tanh, Tanhshrink, LogSigmoid, Softplus),
-        _slope(lambda at: 1 - at.layer.derivative(at.z)),
-    ),
-    StepMistake(
-        "product rule, first term only",
-        "Of the two terms of the product rule the one with the derivative of the second factor is missing.",
-        "h(z) for h(z) + z h'(z) where g(z) = z h(z)",
-        DELTA,
-        _product,
-        _slope(_product_first),
-    ),
-    StepMistake(
-        "product rule, second term only",
-        "Of the two terms of the product rule the one without a derivative is missing.",
-        "z h'(z) for h(z) + z h'(z) where g(z) = z h(z)",
-        DELTA,
-        _product,
-        _slope(lambda at: at.layer.derivative(at.z) - _product_first(at)),
-    ),
-    StepMistake(
-        "1/6 forgotten",
-        "The slope of the line between its two ends is taken as 1.",
-        "1 for 1/6 between -3 and 3",
-        DELTA,
-        on(Hardsigmoid),
-        _slope(lambda at: 6 * at.layer.derivative(at.z)),
-    ),
-    StepMistake(
-        "GELU by the sigmoid",
-        "The derivative is that of a third form of GELU, z s(1.702 z), which the forward pass does not use.",
-        "the derivative of z s(1.702 z) for that of GELU",
-        DELTA,
-        on(GELU),
-        _slope(lambda at: SiLU().derivative(1.702 * at.z)),
-    ),
-    StepMistake(
-        "a for a + alpha",
-        "Below 0 the derivative is alpha exp(z) = a + alpha; the alpha is left out.",
-        "a for a + alpha where z <= 0",
-        DELTA,
-        on(ELU),
-        _slope(lambda at: np.where(at.z > 0, 1.0, at.a)),
-    ),
-    StepMistake(
-        "inner derivative left over",
-        "The factor that the chain rule gives, and that cancels one in front of the function, stays in the derivative.",
-        "beta g'(z) for g'(z), or g'(z) / alpha where z < 0",
-        DELTA,
-        on(Softplus, CELU),
-        _slope(
-            lambda at: (
-                at.layer.derivative(at.z)
-                * (at.layer.beta if isinstance(at.layer, Softplus) else np.where(at.z > 0, 1.0, 1 / at.layer.alpha))
-            )
-        ),
-    ),
-    StepMistake(
-        "SELU's constants exchanged",
-        "scale and alpha are taken for each other.",
-        "alpha if z > 0 for scale if z > 0",
-        DELTA,
-        on(SELU),
-        _slope(lambda at: np.where(at.z > 0, at.layer._alpha, at.layer._scale * at.layer._alpha * np.exp(np.minimum(at.z, 0)))),
-    ),
-    StepMistake(
-        "SELU's scale below 0 only",
-        "The scale in front of the whole function is applied to one side.",
-        "1 if z > 0 for scale if z > 0",
-        DELTA,
-        on(SELU),
-        _slope(lambda at: np.where(at.z > 0, 1.0, at.layer.derivative(at.z))),
-    ),
-    StepMistake(
-        "a constant with four digits",
-        "A constant of the derivative is typed in with four digits.",
-        "1.051, 1.673 for SELU's constants;  0.1667 for 1/6",
-        DELTA,
-        on(SELU, Hardsigmoid),
-        _slope(
-            lambda at: (
-                np.where(at.z > 0, 1.051, 1.051 * 1.673 * np.exp(np.minimum(at.z, 0)))
-                if isinstance(at.layer, SELU)
-                else at.layer.derivative(at.z) * 6 * 0.1667
-            )
-        ),
-    ),
-    StepMistake(
-        "naive exponential",
-        "The derivative is computed as its formula stands: exp overflows, and infinity over infinity is NaN.",
-        "exp(-z) / (1 + exp(-z))^2 and the like where exp overflows",
-        DELTA,
-        on(Sigmoid, LogSigmoid),
-        _naive,
-        loses_digits=True,
-    ),
-    StepMistake(
-        "shared slope not summed",
-        "The slope of a PReLU is shared by many elements, but its gradient is that of the first sample alone.",
-        "the sum over the first sample for the sum over all samples",
-        ALPHA,
-        on(PReLU),
-        grad_params(lambda step, right: _prelu_sum(_prelu_terms(step)[..., :1], step).reshape(right.shape), "weight"),
-    ),
-    StepMistake(
-        "shared slope averaged",
-        "The gradient of a PReLU's slope is averaged over the batch, not added up.",
-        "the sum divided by m for the sum",
-        ALPHA,
-        on(PReLU),
-        grad_params(lambda step, right: right / step.m, "weight"),
-    ),
-    StepMistake(
-        "shared slope from all elements",
-        "The gradient of a PReLU's slope counts the positive inputs too, which the slope does not touch.",
-        "sum of dC/da z for the sum of dC/da min(z, 0)",
-        ALPHA,
-        on(PReLU),
-        grad_params(lambda step, right: _prelu_sum(wide(step.input) * wide(step.upstream), step).reshape(right.shape), "weight"),
-    ),
-    StepMistake(
-        "shared slope without the error",
-        "The gradient of a PReLU's slope is the sum of its inputs, not multiplied by the error that comes back.",
-        "sum of min(z, 0) for the sum of dC/da min(z, 0)",
-        ALPHA,
-        on(PReLU),
-        grad_params(lambda step, right: _prelu_sum(np.minimum(wide(step.input), 0), step).reshape(right.shape), "weight"),
-    ),
-    StepMistake(
-        "shared slope's sign",
-        "The gradient of a PReLU's slope has the wrong sign, as if it were multiplied by |z|.",
-        "-sum of dC/da min(z, 0) for the sum",
-        ALPHA,
-        on(PReLU),
-        grad_params(lambda _, right: -right, "weight"),
-    ),
-    StepMistake(
-        "shared slope zero",
-        "The gradient of a PReLU's slope is never filled in.",
-        "0 for the sum of dC/da min(z, 0)",
-        ALPHA,
-        on(PReLU),
-        grad_params(lambda _, right: np.zeros_like(right), "weight"),
     ),
 )

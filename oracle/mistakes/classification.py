@@ -92,7 +92,7 @@ def _softmax_again(labels: Labels) -> Array:
 
 def _uniform_over_the_others(labels: Labels) -> Array:
     """(1 - s) for the right class and s / (classes - 1) for each of the others."""
-    s, n = labels.smoothing, len(labels.y)
+    s, n = np.float64(labels.smoothing), len(labels.y)
     return labels.gradient(labels.w * ((1 - s) * labels.y + s / (n - 1) * (1 - labels.y)) * labels.kept)
 
 

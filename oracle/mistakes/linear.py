@@ -1,61 +1,42 @@
-"""Mistakes in the backward pass of an affine layer, z = W a + b."""
+"""Mistakes in how an affine layer, z = W a + b, hands the error on, and in all that it returns."""
 
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from manualbp import Activation, Linear, Network
-from manualbp.layer import Array, Elementwise
+from manualbp import Linear, Network
+from manualbp.layer import Array
 from oracle.mistakes.mistake import Gradients, Step, StepMistake, record
-from oracle.mistakes.parts import columns, grad_input, grad_params, on, times, wide
+from oracle.mistakes.parts import columns, grad_input, on, times, wide
 
 INPUT = "dC/da[l-1] = W[l]^T delta[l]"
 WEIGHT = "dC/dW[l] = delta[l] a[l-1]^T"
 BIAS = "dC/db[l] = delta[l] summed over the batch"
-EACH = f"{WEIGHT},  {BIAS}"
 
 #: The weight decay and the learning rate that the mistakes are made with.
 DECAY, RATE = 0.01, 0.1
 #: The dtype that is one step narrower.
 NARROWER = {"float64": np.float32, "float32": np.float16, "float16": ml_dtypes.bfloat16, "bfloat16": ml_dtypes.bfloat16}
 
-_linear = on(Linear)
-_square = on(Linear, when=lambda layer: layer.in_features == layer.out_features)
-_with_bias = on(Linear, when=lambda layer: layer.bias)
+linear = on(Linear)
+square = on(Linear, when=lambda layer: layer.in_features == layer.out_features)
+with_bias = on(Linear, when=lambda layer: layer.bias)
 
 
-def _delta(step: Step) -> Array:
+def delta_of(step: Step) -> Array:
+    """dC/dz as a matrix."""
     return columns(step.upstream)
 
 
-def _a(step: Step) -> Array:
+def a_of(step: Step) -> Array:
+    """The layer's input as a matrix."""
     return columns(step.input)
 
 
-def _W(step: Step) -> Array:
+def W_of(step: Step) -> Array:
+    """The layer's weights."""
     return wide(step.params["weight"])
-
-
-def _before_is_elementwise(network: Network, position: int) -> bool:
-    return _linear(network, position) and position > 0 and isinstance(network.layers[position - 1], Elementwise)
-
-
-def _behind_is_elementwise(network: Network, position: int) -> bool:
-    return _linear(network, position) and isinstance(record(network, position + 1), Elementwise)
-
-
-def _takes_its_own_activation(network: Network, position: int) -> bool:
-    if not _linear(network, position) or not isinstance(behind := record(network, position + 1), Activation):
-        return False
-    layer: Any = network.layers[position]
-    return behind.rows_out(layer.out_features) == layer.in_features
-
-
-def _takes_the_input(network: Network, position: int) -> bool:
-    first = next((layer for layer in network.layers if isinstance(layer, Linear)), None)
-    layer: Any = record(network, position)
-    return _linear(network, position) and layer is not first and first is not None and layer.in_features == first.in_features
 
 
 def _alike(network: Network, position: int) -> list[int]:
@@ -66,22 +47,11 @@ def _alike(network: Network, position: int) -> list[int]:
     return sorted(same, key=lambda at: abs(at - position))
 
 
-def _one_position(x: Any) -> Array:
-    """Of every axis between features and batch the first position."""
-    return wide(x)[(slice(None), *(0,) * (x.ndim - 2))]
-
-
 def _narrow(step: Step) -> Gradients:
     narrower = NARROWER[step.case.dtype.name]
-    delta, a, W = (wide(x.astype(narrower)) for x in (_delta(step), _a(step), _W(step)))
+    delta, a, W = (wide(x.astype(narrower)) for x in (delta_of(step), a_of(step), W_of(step)))
     parameters = {"weight": delta @ a.T, "bias": delta.sum(axis=1)}
     return (W.T @ delta).reshape(step.input.shape), {name: parameters[name] for name in step.right[1]}
-
-
-def _of(delta: Array, a: Array, step: Step) -> Gradients:
-    """The right gradient of the input, and the parameters' from other operands."""
-    parameters = {"weight": delta @ a.T, "bias": delta.sum(axis=1)}
-    return step.right[0], {name: parameters[name] for name in step.right[1]}
 
 
 MISTAKES = (
@@ -90,39 +60,39 @@ MISTAKES = (
         "The error goes back through the weights themselves, although going back needs the rows and columns exchanged.",
         "W delta for W^T delta",
         INPUT,
-        _square,
-        grad_input(lambda step: _W(step) @ _delta(step)),
+        square,
+        grad_input(lambda step: W_of(step) @ delta_of(step)),
     ),
     StepMistake(
         "W left out",
         "The error is handed on to the layer before as it is, without going through the weights.",
         "delta for W^T delta",
         INPUT,
-        _square,
-        grad_input(_delta),
+        square,
+        grad_input(delta_of),
     ),
     StepMistake(
         "W of another layer",
         "The error goes back through the weights of the neighbouring layer.",
         "W[k]^T delta[l] for W[l]^T delta[l]",
         INPUT,
-        lambda network, position: _linear(network, position) and bool(_alike(network, position)),
-        grad_input(lambda step: wide(step.case.params[_alike(step.case.network, step.position)[0]]["weight"]).T @ _delta(step)),
+        lambda network, position: linear(network, position) and bool(_alike(network, position)),
+        grad_input(lambda step: wide(step.case.params[_alike(step.case.network, step.position)[0]]["weight"]).T @ delta_of(step)),
     ),
     StepMistake(
         "W after the update",
         f"The weights are updated before the error goes back through them (learning rate {RATE}).",
         "(W - alpha dC/dW)^T delta for W^T delta",
         INPUT,
-        _linear,
-        grad_input(lambda step: (_W(step) - RATE * wide(step.right[1]["weight"])).T @ _delta(step)),
+        linear,
+        grad_input(lambda step: (W_of(step) - RATE * wide(step.right[1]["weight"])).T @ delta_of(step)),
     ),
     StepMistake(
         "nothing goes further back",
         "The gradient by the layer's input is never computed, so every layer before gets zero.",
         "0 for W^T delta",
         INPUT,
-        _linear,
+        linear,
         grad_input(lambda step: np.zeros(step.input.shape)),
     ),
     StepMistake(
@@ -130,239 +100,31 @@ MISTAKES = (
         "The error that goes back is multiplied by the activation it belongs to, instead of by the derivative later.",
         "(W^T delta) * a[l-1] for W^T delta",
         INPUT,
-        _linear,
-        grad_input(lambda step: (_W(step).T @ _delta(step)) * _a(step)),
+        linear,
+        grad_input(lambda step: (W_of(step).T @ delta_of(step)) * a_of(step)),
     ),
     StepMistake(
         "b in the propagated error",
         "The bias goes back together with the error, although it does not depend on the input.",
         "W^T (delta + b) for W^T delta",
         INPUT,
-        _with_bias,
-        grad_input(lambda step: _W(step).T @ (_delta(step) + wide(step.params["bias"])[:, None])),
+        with_bias,
+        grad_input(lambda step: W_of(step).T @ (delta_of(step) + wide(step.params["bias"])[:, None])),
     ),
     StepMistake(
         "propagated error averaged over the nodes",
         "The errors that reach a node over its connections are averaged, not added up.",
         "W^T delta / n[l] for W^T delta",
         INPUT,
-        _linear,
-        grad_input(lambda step: _W(step).T @ _delta(step) / len(_W(step))),
-    ),
-    StepMistake(
-        "dW transposed",
-        "The outer product is taken the wrong way round: rows and columns of the weights' gradient are exchanged.",
-        "a[l-1] delta[l]^T for delta[l] a[l-1]^T",
-        WEIGHT,
-        _square,
-        grad_params(lambda _, right: right.T, "weight"),
-    ),
-    StepMistake(
-        "a[l] for a[l-1] in dW",
-        "The weights' gradient takes what the layer gave, where it should take what the layer was given.",
-        "delta[l] a[l]^T for delta[l] a[l-1]^T",
-        WEIGHT,
-        _takes_its_own_activation,
-        grad_params(lambda step, _: _delta(step) @ columns(step.values[step.position + 2]).T, "weight"),
-    ),
-    StepMistake(
-        "z[l-1] for a[l-1] in dW",
-        "The weights' gradient takes the layer's input from before the activation.",
-        "delta[l] z[l-1]^T for delta[l] a[l-1]^T",
-        WEIGHT,
-        _before_is_elementwise,
-        grad_params(lambda step, _: _delta(step) @ columns(step.values[step.position - 1]).T, "weight"),
-    ),
-    StepMistake(
-        "x for a[l-1] in dW",
-        "The weights' gradient takes the network's input in every layer, not the layer's own.",
-        "delta[l] x^T for delta[l] a[l-1]^T",
-        WEIGHT,
-        _takes_the_input,
-        grad_params(lambda step, _: _delta(step) @ columns(step.values[0]).T, "weight"),
-    ),
-    StepMistake(
-        "dC/da for delta in dW and db",
-        "The parameters' gradients take the error from before it passed through the activation: g' is missing in them.",
-        "dC/da[l] a[l-1]^T for delta[l] a[l-1]^T",
-        EACH,
-        _behind_is_elementwise,
-        lambda step: _of(columns(step.gradients[step.position + 2]), _a(step), step),
-    ),
-    StepMistake(
-        "upstream taken as 1",
-        "The parameters' gradients are computed as if the error were 1 at every node.",
-        "1 a[l-1]^T for delta[l] a[l-1]^T",
-        EACH,
-        _linear,
-        lambda step: _of(np.ones_like(_delta(step)), _a(step), step),
-    ),
-    StepMistake(
-        "a taken as 1 in dW",
-        "The weights' gradient forgets the activation, as if every weight were a bias.",
-        "delta[l] 1^T for delta[l] a[l-1]^T",
-        WEIGHT,
-        _linear,
-        grad_params(lambda step, _: _delta(step) @ np.ones_like(_a(step)).T, "weight"),
-    ),
-    StepMistake(
-        "first sample only in dW",
-        "The weights' gradient is that of the first sample, not the sum over the batch.",
-        "delta[:, 0] a[:, 0]^T for delta a^T",
-        WEIGHT,
-        _linear,
-        grad_params(lambda step, _: _delta(step)[:, :1] @ _a(step)[:, :1].T, "weight"),
-    ),
-    StepMistake(
-        "last sample only in dW",
-        "Assigned in a loop over the samples where it should be added up: only the last sample's outer product is left.",
-        "delta[:, m-1] a[:, m-1]^T for delta a^T",
-        WEIGHT,
-        _linear,
-        grad_params(lambda step, _: _delta(step)[:, -1:] @ _a(step)[:, -1:].T, "weight"),
-    ),
-    StepMistake(
-        "first position only in dW",
-        "Of the axes between features and batch only the first position counts in the weights' gradient.",
-        "delta[:, 0] a[:, 0]^T for the sum over all positions",
-        WEIGHT,
-        _linear,
-        grad_params(lambda step, _: _one_position(step.upstream) @ _one_position(step.input).T, "weight"),
-    ),
-    StepMistake(
-        "dW zero",
-        "The weights' gradient is never filled in.",
-        "0 for delta a^T",
-        WEIGHT,
-        _linear,
-        grad_params(lambda _, right: np.zeros_like(right), "weight"),
-    ),
-    StepMistake(
-        "dW averaged",
-        "The weights' gradient is divided by the batch size, which the cost's own mean has done already, or never does.",
-        "delta a^T / m for delta a^T",
-        WEIGHT,
-        _linear,
-        grad_params(lambda step, right: right / step.m, "weight"),
-    ),
-    StepMistake(
-        "dW without the sign",
-        "The weights' gradient points the wrong way: up the cost.",
-        "-delta a^T for delta a^T",
-        WEIGHT,
-        _linear,
-        grad_params(lambda _, right: -right, "weight"),
-    ),
-    StepMistake(
-        "weight decay in dW",
-        f"The gradient of a penalty on large weights is added, although the cost has none (factor {DECAY}).",
-        "delta a^T + lambda W for delta a^T",
-        WEIGHT,
-        _linear,
-        grad_params(lambda step, right: right + DECAY * _W(step), "weight"),
-    ),
-    StepMistake(
-        "dW clipped",
-        "The weights' gradient is cut to length 1, as one does against exploding gradients, before it is returned.",
-        "dC/dW min(1, 1 / |dC/dW|) for dC/dW",
-        WEIGHT,
-        _linear,
-        grad_params(lambda _, right: right / max(1.0, float(np.linalg.norm(right))), "weight"),
-    ),
-    StepMistake(
-        "dW and db times m",
-        "The 1/m of the cost's mean is lost in this layer.",
-        "m delta a^T for delta a^T",
-        EACH,
-        _linear,
-        grad_params(lambda step, right: right * step.m),
-    ),
-    StepMistake(
-        "dW and db averaged",
-        "The parameters' gradients are divided by the batch size, where the cost has divided already, or never does.",
-        "delta a^T / m, mean of delta for delta a^T, sum of delta",
-        EACH,
-        _linear,
-        grad_params(lambda step, right: right / step.m),
-    ),
-    StepMistake(
-        "first column for db",
-        "The bias' gradient is the error of the first sample, not the sum over the batch.",
-        "delta[:, 0] for the sum of delta",
-        BIAS,
-        _with_bias,
-        grad_params(lambda step, _: _delta(step)[:, 0], "bias"),
-    ),
-    StepMistake(
-        "last column for db",
-        "Assigned in a loop over the samples where it should be added up: the error of the last sample is left.",
-        "delta[:, m-1] for the sum of delta",
-        BIAS,
-        _with_bias,
-        grad_params(lambda step, _: _delta(step)[:, -1], "bias"),
-    ),
-    StepMistake(
-        "db not summed",
-        "The bias was added to every column, but its gradient is not summed over them: it has the shape of delta.",
-        "delta for the sum of delta",
-        BIAS,
-        _with_bias,
-        grad_params(lambda step, _: wide(step.upstream), "bias"),
-    ),
-    StepMistake(
-        "db summed over the nodes",
-        "The bias' gradient is summed over the nodes, not over the batch: one number for each sample.",
-        "sum_i delta_i for the sum of delta over the batch",
-        BIAS,
-        _with_bias,
-        grad_params(lambda step, _: _delta(step).sum(axis=0), "bias"),
-    ),
-    StepMistake(
-        "db summed over the batch alone",
-        "The axes between features and batch are left standing in the bias' gradient.",
-        "delta summed over the last axis for all axes but the first",
-        BIAS,
-        _with_bias,
-        grad_params(lambda step, _: wide(step.upstream).sum(axis=-1), "bias"),
-    ),
-    StepMistake(
-        "db averaged",
-        "The bias' gradient is the mean over the batch, not the sum.",
-        "mean of delta for the sum of delta",
-        BIAS,
-        _with_bias,
-        grad_params(lambda step, _: _delta(step).mean(axis=1), "bias"),
-    ),
-    StepMistake(
-        "db zero",
-        "The bias' gradient is never filled in.",
-        "0 for the sum of delta",
-        BIAS,
-        _with_bias,
-        grad_params(lambda _, right: np.zeros_like(right), "bias"),
-    ),
-    StepMistake(
-        "db missing",
-        "The bias has no gradient at all.",
-        "nothing for the sum of delta",
-        BIAS,
-        _with_bias,
-        lambda step: (step.right[0], {name: own for name, own in step.right[1].items() if name != "bias"}),
-    ),
-    StepMistake(
-        "db through the weights",
-        "The bias' gradient is multiplied by the activations, as if the bias were a weight.",
-        "the row sums of delta a^T for the sum of delta",
-        BIAS,
-        _with_bias,
-        grad_params(lambda step, _: (_delta(step) @ _a(step).T).sum(axis=1), "bias"),
+        linear,
+        grad_input(lambda step: W_of(step).T @ delta_of(step) / len(W_of(step))),
     ),
     StepMistake(
         "the layer's sign flipped",
         "Everything this layer returns has the wrong sign.",
         "-W^T delta, -delta a^T for W^T delta, delta a^T",
         f"{INPUT},  {WEIGHT}",
-        _linear,
+        linear,
         times(lambda _: -1),
     ),
     StepMistake(
@@ -370,7 +132,7 @@ MISTAKES = (
         "Operands are rounded to the next narrower kind of number before they are multiplied.",
         "products of rounded numbers",
         f"{INPUT},  {WEIGHT}",
-        _linear,
+        linear,
         _narrow,
         loses_digits=True,
     ),

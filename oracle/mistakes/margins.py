@@ -23,11 +23,11 @@ COSINE = "dcos/du = v / (|u| |v|) - cos u / |u|^2"
 TRIPLET = "at a: D'(a, p) - D'(a, n), at p: -D'(a, p), at n: D'(a, n), where margin + D(a, p) - D(a, n) > 0"
 CLASSES = "w[y] p max(0, z_i)^(p-1) / classes at i; at y minus their sum"
 
-_triplet = on(TripletMarginLoss, TripletMarginWithDistanceLoss)
+_TRIPLET = (TripletMarginLoss, TripletMarginWithDistanceLoss)
 _classes = on(MultiMarginLoss, MultiLabelMarginLoss)
 
 #: A margin that no lead reaches.
-FAR = 1e6
+FAR = 1e300
 
 
 def _never_satisfied(step: Step) -> Gradients:
@@ -89,8 +89,7 @@ MISTAKES = (
             HingeEmbeddingLoss,
             MarginRankingLoss,
             CosineEmbeddingLoss,
-            TripletMarginLoss,
-            TripletMarginWithDistanceLoss,
+            *_TRIPLET,
             MultiLabelMarginLoss,
             MultiMarginLoss,
             when=lambda loss: getattr(loss, "p", 1) == 1 or not isinstance(loss, MultiMarginLoss),
@@ -102,7 +101,7 @@ MISTAKES = (
         "Samples that are right by the margin get a gradient, and those that are not get none.",
         "[z < 0] for [z > 0]",
         HINGE,
-        on(MarginRankingLoss, TripletMarginLoss, TripletMarginWithDistanceLoss),
+        on(MarginRankingLoss, *_TRIPLET),
         _exchanged_slopes,
     ),
     StepMistake(
@@ -112,10 +111,7 @@ MISTAKES = (
         HINGE,
         on(
             HingeEmbeddingLoss,
-            MarginRankingLoss,
-            CosineEmbeddingLoss,
-            TripletMarginLoss,
-            TripletMarginWithDistanceLoss,
+            *_TRIPLET,
             MultiMarginLoss,
             when=lambda loss: loss.margin != 0,
         ),
@@ -136,14 +132,6 @@ MISTAKES = (
         CLASSES,
         _classes,
         times(lambda step: len(step.input)),
-    ),
-    StepMistake(
-        "power of the hinge forgotten",
-        "A squared hinge has the slope of a plain one.",
-        "[z_i > 0] for 2 max(0, z_i)",
-        CLASSES,
-        on(MultiMarginLoss, when=lambda loss: loss.p == 2),
-        lambda step: step.through(replace(step.layer, p=1)),
     ),
     StepMistake(
         "length taken as a constant",
@@ -174,7 +162,7 @@ MISTAKES = (
         "The distance is differentiated like half its square: the difference is not divided by the distance.",
         "d for d / D",
         TRIPLET,
-        on(TripletMarginLoss, TripletMarginWithDistanceLoss, when=lambda loss: loss.norm[0] == 2 and not loss.swap),
+        on(*_TRIPLET, when=lambda loss: loss.norm[0] == 2 and not loss.swap),
         of_terms(lambda t: _norm(t, lambda d, _: d)),
     ),
     StepMistake(
@@ -182,7 +170,7 @@ MISTAKES = (
         "Only the distance to the positive example is differentiated.",
         "D'(a, p) at a, -D'(a, p) at p, 0 at n",
         TRIPLET,
-        on(TripletMarginLoss, TripletMarginWithDistanceLoss, when=lambda loss: np.isfinite(loss.norm[0]) and not loss.swap),
+        on(*_TRIPLET, when=lambda loss: np.isfinite(loss.norm[0]) and not loss.swap),
         of_terms(lambda t: _norm(t, _right_norm, far=0.0)),
     ),
 )

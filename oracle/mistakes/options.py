@@ -20,8 +20,6 @@ OPTIONS = {
     "lower": "the smallest slope",
     "upper": "the largest slope",
     "training": "that slopes are drawn at random",
-    "seed": "which slopes were drawn",
-    "approximate": "which of the two forms of GELU was used",
     "delta": "where the parabola ends",
     "margin": "the margin",
     "p": "the power",
