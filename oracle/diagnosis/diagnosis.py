@@ -109,7 +109,7 @@ class Diagnosis:
         if self.distances:
             off = ", ".join(f"{symbol} by {_sigmas(distance)}" for symbol, distance in self.distances)
             yield Line("far", f"Off: {off}.")
-        yield from self._matched() if self.matches else self._unmatched()
+        yield from self._matched()
         name = self.case.name
         if seed is not None:
             with contextlib.suppress(SpecError):
@@ -121,22 +121,19 @@ class Diagnosis:
         if self.location.assembly:
             return "Every layer is right, the network is not"
         if not self.location.inferred or len(places) == 1:
+            symbols = " and ".join(self.location.symbols)
             others = f"; also {'; '.join(places[1:])}" if len(places) > 1 else ""
-            return f"{places[0][0].upper()}{places[0][1:]}: {self._first_symbols()}{others}"
+            return f"{places[0][0].upper()}{places[0][1:]}: {symbols}{others}"
         return f"Between {places[0]} and {places[-1]}"
 
-    def _first_symbols(self) -> str:
-        return " and ".join(self.location.symbols)
-
     def _matched(self) -> Iterator[Line]:
-        several = len(self.matches) > 1
-        kind = "have the same effect here" if self.matches[0].is_mistake else "hold equally"
-        if several:
-            yield Line("what", f"{len(self.matches)} explanations {kind}:")
+        if not self.matches:
+            yield Line("what", "No mistake of the catalogue gives these numbers, and they look like nothing simple.")
+        elif len(self.matches) > 1 and self.matches[0].is_mistake:
+            yield Line("what", f"{len(self.matches)} explanations have the same effect here:")
         for match in self.matches:
             fits = "exactly" if match.sigmas == 0 else f"to {_sigmas(match.sigmas)}"
-            verb = "It matches" if match.is_mistake else "It looks like"
-            yield Line("what", f"{verb} {self._named(match)}, {fits}.")
+            yield Line("what", f"{self._named(match)}, {fits}.")
             for part in dict.fromkeys((part.explanation, part.effect, part.formula) for part in match.parts):
                 explanation, effect, formula = part
                 yield Line("why", explanation)
@@ -144,26 +141,24 @@ class Diagnosis:
                     yield Line("effect", f"computed: {effect}")
                 if formula:
                     yield Line("formula", f"the formula: {formula}")
-
-    def _named(self, match: Match) -> str:
-        """The names, each with where it is; one that is made in several layers once."""
-        places: dict[str, list[str]] = {}
-        for part in match.parts:
-            name = f"{part.name} ({part.symbol})" if part.symbol else f"'{part.name}'"
-            places.setdefault(name, []).append(self.modules[part.position])
-        return " and ".join(f"{name} in {', '.join(where)}" for name, where in places.items())
-
-    def _unmatched(self) -> Iterator[Line]:
-        yield Line("what", "No mistake of the catalogue gives these numbers, and they look like nothing simple.")
         for text in self.known:
             yield Line("known", text)
-        for text in self.formulas:
+        for text in () if self.matches else self.formulas:
             yield Line("formula", f"the formula: {text}")
+
+    def _named(self, match: Match) -> str:
+        """What an array is like; or the mistakes, each with where it is, and one that is made in several layers once."""
+        if not match.is_mistake:
+            return " and ".join(f"{part.symbol} is {part.name}" for part in match.parts)
+        places: dict[str, list[str]] = {}
+        for part in match.parts:
+            places.setdefault(part.name, []).append(self.modules[part.position])
+        return "It matches " + " and ".join(f"'{name}' in {', '.join(where)}" for name, where in places.items())
 
 
 def _sigmas(distance: float) -> str:
     if not np.isfinite(distance):
-        return "more than rounding can explain (missing, not finite, or wrong where nothing is rounded)"
+        return "more than can be counted (missing, not finite, or where nothing is rounded)"
     return f"{distance:.3g} sigma"
 
 

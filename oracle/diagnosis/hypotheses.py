@@ -68,6 +68,15 @@ def _zero(b: Beside) -> Iterator[Look]:
         yield Look("zero everywhere", 0.0, "It was allocated and never filled, or nothing flows back to it.")
 
 
+def _nearly(b: Beside) -> Iterator[Look]:
+    if b.found.shape == b.wanted.shape:
+        yield Look(
+            "right to the rounding of its largest elements",
+            b.sigmas(b.wanted),
+            "Only small elements are off: a question of accuracy, such as a difference of numbers that are nearly equal.",
+        )
+
+
 def _factor(b: Beside) -> Iterator[Look]:
     if b.found.shape != b.wanted.shape or b.wanted.size < 2 or not (np.isfinite(b.found) & np.isfinite(b.wanted)).all():
         return
@@ -76,8 +85,7 @@ def _factor(b: Beside) -> Iterator[Look]:
         return
     share = b.wanted / largest
     factor = float((b.found / largest * share).sum() / (share * share).sum())
-    sigmas = b.sigmas(factor * b.wanted)
-    uncertain = b.allowed * max(unit_roundoff(b.evidence.case.dtype), *(float(np.max(b.unit(share))),))
+    sigmas, uncertain = b.sigmas(factor * b.wanted), b.allowed * size(b.unit(share))
     named = [(name, why) for name, value, why in factors(b.evidence, b.slot) if abs(factor - value) <= uncertain * abs(value)]
     for name, why in named:
         yield Look(f"the right gradient times {name}", sigmas, why)
@@ -254,5 +262,5 @@ def _overflow(b: Beside) -> Iterator[Look]:
 
 #: Kinds of likeness, those first that say most with least freedom.
 _KINDS: tuple[Callable[[Beside], Iterator[Look]], ...] = (
-    _same_numbers, _zero, _overflow, _factor, _arranged, _kept, _elsewhere, _constant, _rank_one, _rounded,
+    _same_numbers, _zero, _overflow, _nearly, _factor, _arranged, _kept, _elsewhere, _constant, _rank_one, _rounded,
 )  # fmt: skip

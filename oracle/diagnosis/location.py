@@ -87,14 +87,15 @@ def _inferred_backward(evidence: Evidence, wrong: list[Slot]) -> Location:
     if start == at:
         before = f"{_confirming(evidence, at + 1)} before it is right" if at < evidence.count else "it is the first step back"
         on = "" if behind else ", and nothing known behind it is right"
-        reason = f"Inferred: walking back from the loss, {names} is the first that is wrong; {before}{on}."
+        reason = f"Inferred: walking back from the loss, {names} comes first of what is wrong; {before}{on}."
         return Location((at,), evidence.symbols(here), inferred=True, reason=reason)
     between = [Slot("gradients", position) for position in range(start, at, -1)]
     suspects = [slot for slot in between if slot in evidence.slots] + here
     known = [slot for slot in evidence.flows[start] if evidence.shows_right(slot)]
-    after = f"{' and '.join(evidence.symbols(known))} is right" if known else "nothing before it is known"
+    verb = "is" if len(known) < 2 else "are"
+    after = f"{' and '.join(evidence.symbols(known))} {verb} right" if known else "nothing before it is known"
     reason = (
-        f"Inferred, since the values in between are not given: {names} is the first that is wrong and {after}. "
+        f"Inferred, since the values in between are not given: {names} comes first of what is wrong, and {after}. "
         f"The fault is in one of {', '.join(evidence.symbols(suspects))}."
     )
     return Location(tuple(range(start, at - 1, -1)), evidence.symbols(suspects), inferred=True, reason=reason)

@@ -186,7 +186,7 @@ class Search:
             for mistake, result in returned.items()
             if (sigmas := known.furthest(result)) <= self.evidence.allowed
         ]
-        for pair in () if found else _pairs(step, known, returned):
+        for pair in () if found or self._is_ours else _pairs(step, known, returned):
             result = _returned(step, pair)
             if result and (sigmas := known.furthest(result)) <= self.evidence.allowed:
                 found.append(Fit(tuple(Planted(mistake, position) for mistake in pair), sigmas))
@@ -219,7 +219,7 @@ class Search:
         found = [*self._from(start, self.location.positions, partial), *self._whole()]
         if not found:
             found = self._everywhere(partial)
-        if not found:
+        if not found and not self._is_ours:  # which would be pairs of what is wrong already
             found = [fit for position in self.location.positions for fit in self._twice(start, position)]
         if not found:
             for begun, departs in partial:
