@@ -27,16 +27,17 @@ from manualbp import Activation, catalogue
 #: Elements and rounds.
 SIZES = [(10_000, 300), (1_000_000, 15)]
 DTYPES = ("float32", "float64")
-#: Rows of the input: features here, axis 1 in torch.
-ROWS = 10
+#: Rows of the input: features here, axis 1 in torch. Those that mix the features are measured with many as well.
+ROWS, MANY = 10, 1000
+MIXING = ("LogSoftmax", "Softmax", "Softmin")
 
 
-def contestants(record: Activation, size: int, dtype: str) -> tuple[Callable[[], object], Callable[[], object]]:
+def contestants(record: Activation, rows: int, size: int, dtype: str) -> tuple[Callable[[], object], Callable[[], object]]:
     """The two calls on the same numbers: manualbp's, torch's."""
     rng = np.random.default_rng(0)
-    others = (*[1] * (record.extra_axes or 0), size // ROWS)
-    x = (2 * rng.standard_normal((ROWS, *others))).astype(dtype)
-    g = rng.standard_normal((record.rows_out(ROWS), *others)).astype(dtype)
+    others = (*[1] * (record.extra_axes or 0), size // rows)
+    x = (2 * rng.standard_normal((rows, *others))).astype(dtype)
+    g = rng.standard_normal((record.rows_out(rows), *others)).astype(dtype)
     params = {name: np.full(shape, 0.3, dtype) for name, shape in record.parameter_shapes().items()}
     module = getattr(torch.nn, record.twin())(**record.twin_options()).to(getattr(torch, dtype))
     module.train(getattr(record, "training", False))
@@ -76,17 +77,18 @@ def main() -> None:
     torch.set_num_threads(1)
 
     classes = [cls for name, cls in catalogue(Activation).items() if name in (options.only or [name])]
-    records = [record for cls in classes if hasattr(torch.nn, cls.twin()) for record in cls.examples(ROWS)]
+    records = [(record, ROWS) for cls in classes if hasattr(torch.nn, cls.twin()) for record in cls.examples(ROWS)]
+    records += [(cls(), MANY) for cls in classes if cls.__name__ in MIXING]
     runs = [(size, rounds, dtype) for size, rounds in SIZES for dtype in DTYPES]
     table = Table("activation", *(f"{size:.0e} {dtype}" for size, _, dtype in runs), title="manual / torch", box=None)
     columns: list[list[float]] = [[] for _ in runs]
     with np.errstate(all="ignore"):
-        for record in track(records, "measuring", console=Console(stderr=True), transient=True):
+        for record, rows in track(records, "measuring", console=Console(stderr=True), transient=True):
             found = []
             for column, (size, rounds, dtype) in zip(columns, runs, strict=True):
-                found.append(ratio(contestants(record, size, dtype), 3 if options.quick else rounds))
+                found.append(ratio(contestants(record, rows, size, dtype), 3 if options.quick else rounds))
                 column.append(found[-1])
-            table.add_row(str(record), *(f"{value:.2f}" for value in found))
+            table.add_row(f"{record}, {rows} rows" if rows != ROWS else str(record), *(f"{value:.2f}" for value in found))
     table.add_section()
     table.add_row("geometric mean", *(f"{geometric_mean(column):.2f}" for column in columns))
     table.add_row("worst", *(f"{max(column):.2f}" for column in columns))

@@ -18,8 +18,9 @@ from manualbp.blocks import Array, widened
 #: exp of anything up to here, and any sum of such, is far from overflowing; and of its negative, from underflowing.
 _SAFE = 300.0
 
-#: Elements of one piece, as in manualbp.blocks; and below so many columns a row is too short for the vector units.
-_PIECE, _COLUMNS = 1 << 14, 128
+#: Elements of one piece, more than in manualbp.blocks since pieces of rows are slow to read; and below so many columns a row is
+#: too short for the vector units.
+_PIECE, _COLUMNS = 1 << 17, 128
 
 
 def columnwise(function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
@@ -39,7 +40,7 @@ def columnwise(function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tu
     results: tuple[Array, ...] = ()
     for start in range(0, columns, width):
         piece = slice(start, start + width)
-        parts = function(*(array[:, piece].astype(working, copy=False) for array in flat))
+        parts = function(*(np.ascontiguousarray(array[:, piece], working) for array in flat))
         if columns <= width:
             results = parts
             break
@@ -140,6 +141,9 @@ def _balanced(p: Array, slopes: Array) -> Array:
 
     Its own slope has a factor 1 - p, and would have lost its digits in the difference.
     """
-    likely = p > 0.5
-    np.copyto(slopes, -total(slopes * ~likely), where=likely)
+    columns = p.shape[1]
+    (likely,) = (p > 0.5).ravel().nonzero()  # as indices of the flat array
+    if likely.size:
+        slopes.put(likely, 0 * slopes.take(likely))  # 0, but NaN for what is not finite
+        slopes.put(likely, -total(slopes).take(likely % columns))
     return slopes
