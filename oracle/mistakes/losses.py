@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from manualbp import AdaptiveLogSoftmaxWithLoss, CTCLoss, LinearCrossEntropyLoss
-from manualbp.layer import Array, Loss, ReducedLoss
+from manualbp.layer import Array
+from manualbp.loss import Loss, ReducedLoss
 from manualbp.targets import NoTarget, Signs
 from oracle.mistakes.mistake import Gradients, Step, StepMistake
 from oracle.mistakes.parts import Wrong, grad_params, on, times, wide

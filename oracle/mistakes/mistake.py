@@ -127,7 +127,7 @@ class Mistake(ABC):
 class StepMistake(Mistake):
     """A mistake in one backward step: `wrong` gives what it returns, `applies` says at which layers it can be made.
 
-    With `loses_digits` the formula is right, and its evaluation in the case's own dtype is not: the mistake is judged there.
+    With `loses_digits` it is the dtype that makes it wrong: the mistake is judged in the case's own, not in float64.
     """
 
     applies: Callable[[Network, int], bool]
@@ -140,24 +140,19 @@ class StepMistake(Mistake):
         return (position for position in range(len(network.layers) + 1) if self.applies(network, position))
 
     def run(self, case: Case, position: int, honest: Trace) -> Trace:
-        if honest.failure:
-            return honest
-        with np.errstate(all="ignore"):
-            step = Step(case, position, honest.values, _behind(honest.gradients, position))
-            gradients, parameters = list(honest.gradients), list(honest.parameter_gradients)
-            _put(gradients, parameters, position, self._spoilt(step))
-            for at in reversed(range(position)):
-                below = Step(case, at, honest.values, tuple(gradients))
-                _put(gradients, parameters, at, below.right)
-        return replace(honest, gradients=tuple(gradients), parameter_gradients=tuple(parameters))
+        return honest if honest.failure else self._made(case, position, honest, honest, range(position))
 
     def layerwise(self, case: Case, position: int, honest: Trace, reference: Trace) -> Trace:
-        if honest.failure or reference.failure:
-            return honest
+        return honest if honest.failure or reference.failure else self._made(case, position, honest, reference, range(0))
+
+    def _made(self, case: Case, position: int, honest: Trace, given: Trace, before: range) -> Trace:
+        """The honest trace with the step done wrong on the given numbers; the layers before it go on from what comes out."""
+        gradients, parameters = list(honest.gradients), list(honest.parameter_gradients)
         with np.errstate(all="ignore"):
-            step = Step(case, position, reference.values, _behind(reference.gradients, position))
-            gradients, parameters = list(honest.gradients), list(honest.parameter_gradients)
+            step = Step(case, position, given.values, _behind(given.gradients, position))
             _put(gradients, parameters, position, self._spoilt(step))
+            for at in reversed(before):
+                _put(gradients, parameters, at, Step(case, at, honest.values, tuple(gradients)).right)
         return replace(honest, gradients=tuple(gradients), parameter_gradients=tuple(parameters))
 
     def _spoilt(self, step: Step) -> Gradients:
