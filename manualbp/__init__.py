@@ -15,7 +15,8 @@ A network is a chain of immutable records; `backpropagate` returns every value a
 
 from manualbp.activations import *
 from manualbp.backpropagation import Quantity, Trace, backpropagate, descend
-from manualbp.layer import Activation, Layer, Loss, catalogue
+from manualbp.layer import Activation, Layer, catalogue
 from manualbp.linear import Linear
+from manualbp.loss import Loss
 from manualbp.losses import *
 from manualbp.networks import Network, init

@@ -11,8 +11,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from manualbp.blocks import Array, is_floating
 from manualbp.domains import REALS
-from manualbp.layer import Activation, Layer, Loss, Params
+from manualbp.layer import Activation, Layer, Params
 from manualbp.linear import Linear
+from manualbp.loss import Loss
 
 
 @dataclass(frozen=True)

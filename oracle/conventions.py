@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from manualbp import Activation, Loss, catalogue
-from manualbp.layer import LossKink
+from manualbp.loss import LossKink
 from oracle.twins import call, call_loss, to_torch
 
 #: Steps to either side of a loss's kink, small against every number that a record states.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from manualbp.layer import ReducedLoss
+from manualbp.loss import ReducedLoss
 from manualbp.losses import binary, embedding, likelihood, margin, regression
 from manualbp.targets import NoTarget, Signs
 

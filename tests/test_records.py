@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from manualbp import Activation, Linear
 from manualbp.domains import REALS, Interval
-from manualbp.layer import Elementwise, ReducedLoss
+from manualbp.layer import Elementwise
+from manualbp.loss import ReducedLoss
 from oracle.alone import Alone, build
 from oracle.case import DTYPES as KNOWN
 from oracle.check import rows, table

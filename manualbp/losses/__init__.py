@@ -5,7 +5,8 @@ A class defined in one of these files is exported here and from manualbp without
 
 from typing import TYPE_CHECKING
 
-from manualbp.layer import Loss, catalogue
+from manualbp.layer import catalogue
+from manualbp.loss import Loss
 from manualbp.losses.adaptive import *
 from manualbp.losses.binary import *
 from manualbp.losses.classification import *

@@ -8,7 +8,7 @@ import numpy as np
 
 from manualbp.blocks import Array
 from manualbp.domains import UNIT, Interval
-from manualbp.layer import ReducedLoss
+from manualbp.loss import ReducedLoss
 from manualbp.losses.weighted import Weighted, times
 from manualbp.targets import Signs
 

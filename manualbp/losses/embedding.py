@@ -10,7 +10,7 @@ import numpy as np
 from manualbp.blocks import Array
 from manualbp.domains import REALS, Interval
 from manualbp.exact import product
-from manualbp.layer import LossKink, ReducedLoss
+from manualbp.loss import LossKink, ReducedLoss
 from manualbp.losses.margin import CLAMPED, hinge, hinge_slope
 from manualbp.targets import NoTarget, Signs
 

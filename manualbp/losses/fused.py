@@ -11,8 +11,9 @@ import numpy as np
 
 from manualbp.blocks import Array, widened
 from manualbp.domains import Domain
-from manualbp.layer import Loss, Params
+from manualbp.layer import Params
 from manualbp.linear import Linear
+from manualbp.loss import Loss
 from manualbp.losses.classification import CrossEntropyLoss
 from manualbp.losses.weighted import Weighted
 from manualbp.targets import ClassIndices, ClassTargets

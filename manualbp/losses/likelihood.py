@@ -10,7 +10,7 @@ import numpy as np
 from manualbp import exact
 from manualbp.blocks import Array
 from manualbp.domains import POSITIVE, REALS, Domain, Interval
-from manualbp.layer import REDUCTIONS, ReducedLoss
+from manualbp.loss import REDUCTIONS, ReducedLoss
 from manualbp.losses.weighted import times
 from manualbp.targets import Probabilities
 

@@ -9,7 +9,7 @@ import numpy as np
 from manualbp.blocks import Array
 from manualbp.columns import two_sum
 from manualbp.domains import REALS, Interval
-from manualbp.layer import LossKink, ReducedLoss
+from manualbp.loss import LossKink, ReducedLoss
 from manualbp.losses.weighted import Weighted
 from manualbp.targets import ClassIndices, LabelSets, Signs
 

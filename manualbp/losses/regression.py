@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from manualbp.blocks import Array
-from manualbp.layer import Loss, LossKink, ReducedLoss
+from manualbp.loss import Loss, LossKink, ReducedLoss
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from manualbp.blocks import Array
 from manualbp.columns import two_sum
 from manualbp.domains import NEGATIVE, Domain, Interval
-from manualbp.layer import ReducedLoss
+from manualbp.loss import ReducedLoss
 from manualbp.targets import Sequences
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from manualbp.blocks import Array
-from manualbp.layer import ReducedLoss
+from manualbp.loss import ReducedLoss
 
 
 def times(weight: Any, x: Array) -> Array:
