@@ -42,7 +42,7 @@ def rows(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None 
     """
     check(case)
     reference = torch_run(case)
-    scale, wanted, on_kinks = scales(case, reference), reference.quantities(), cache(lambda: hulls(case))
+    scale, wanted, on_kinks = scales(case, reference), reference.quantities(), cache(lambda: hulls(case, reference))
     by_layer = (judge.layerwise(case, reference), scale.own, lambda quantity: on_kinks().own[quantity])
     if case.close:
         own = range(max(len(case.network.layers), 1))

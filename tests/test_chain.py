@@ -19,12 +19,12 @@ from support import ACTIVATIONS, LOSSES, draw, link
 def agrees(case):
     """Whether torch is within its allowance of every true number that is settled, and how many are."""
     reference, truth = torch_run(case), referee.trace(case)
-    wanted, scale = reference.quantities(), scales(case, reference)
+    wanted, scale = reference.quantities(), scales(case, reference).through
     count = 0
     for quantity, (hi, lo) in truth.items():
         known = ~np.isnan(hi)
         count += np.count_nonzero(known)
-        far = np.abs(np.asarray(wanted[quantity]) - hi - lo) > TOLERANCE[str(case.dtype)] * scale[quantity]
+        far = np.abs(np.asarray(wanted[quantity]) - hi - lo) > TOLERANCE * scale[quantity]
         if (far & known).any():
             return quantity.symbol, count
     return "", count

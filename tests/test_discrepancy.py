@@ -16,7 +16,7 @@ SCALE = 8 * U
 
 
 def judged(candidate, reference=REFERENCE, scale=SCALE):
-    return measure(candidate, reference, scale, "float64")
+    return measure(candidate, reference, scale)
 
 
 def test_equal_arrays_agree_with_zero_discrepancy():
@@ -29,7 +29,7 @@ def test_equal_arrays_agree_with_zero_discrepancy():
 @pytest.mark.parametrize(("share", "verdict"), [(0.99, Verdict.AGREE), (1.01, Verdict.DIFFER)])
 def test_the_allowance_is_the_border_at_every_element(at, share, verdict):
     candidate = REFERENCE.copy()
-    allowed = TOLERANCE["float64"] * 2.0**-40
+    allowed = TOLERANCE * 2.0**-40
     candidate[at] += share * allowed
     found = judged(candidate, scale=2.0**-40)
     assert found.verdict == verdict
@@ -143,9 +143,9 @@ def test_ulps_through_zero_and_at_the_far_ends(dtype):
 @given(arrays("f8", (3,), elements=st.floats(allow_nan=True, allow_infinity=True)), arrays("f8", (3,), elements=st.floats()))
 def test_whatever_comes_an_agreement_is_a_proof(candidate, reference):
     """Agree means: every element is equal, the same NaN or infinity, or within the allowance."""
-    found = measure(candidate, reference, 1e-10, "float64")
+    found = measure(candidate, reference, 1e-10)
     with np.errstate(all="ignore"):
-        near = np.abs(candidate - reference) <= TOLERANCE["float64"] * 1e-10
+        near = np.abs(candidate - reference) <= TOLERANCE * 1e-10
     same = (candidate == reference) | (np.isnan(candidate) & np.isnan(reference))
     assert (found.verdict == Verdict.AGREE) == bool((near | same).all())
 

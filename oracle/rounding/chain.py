@@ -14,13 +14,14 @@ from oracle.twins import Params, to_numpy, to_torch
 
 
 class Chain:
-    """The twin of a case in float64, in every replica of some groups.
+    """The twin of a case in float64, in every copy of one or two groups.
 
-    Replicas of the second group get each layer's exact input and exact upstream gradient: what they show is the layer's own.
+    The first group goes from end to end. In the second each layer gets the input and the upstream gradient that the reference
+    has there, as in a layerwise run: what it shows is the layer's own.
     """
 
-    def __init__(self, case: Case, groups: Groups) -> None:
-        self.case, self.groups = case, groups
+    def __init__(self, case: Case, groups: Groups, reference: Trace | None = None) -> None:
+        self.case, self.groups, self.reference = case, groups, reference
         self.params = [{name: self._spread(_as_is(value)) for name, value in own.items()} for own in case.params]
         self.x = self._spread(to_torch(case.x).double())
         target = to_torch(case.target)
@@ -31,18 +32,19 @@ class Chain:
         return tensor.double().expand(self.groups.count, *tensor.shape)
 
     def run(self, mode: Replicas) -> Trace:
-        """Values and gradients, each with a leading axis of replicas, while `mode` looks after every operation."""
+        """Values and gradients, each with the leading axis of the groups, while `mode` looks after every operation."""
         layers, count = self.case.network.layers, len(self.case.network.layers)
         values, steps = [self.x], []
         for layer, own in zip(layers, self.params, strict=False):
             drawn = layer.noise(self._case_shape(values[-1]), self.case.dtype) if isinstance(layer, Activation) else None
             extra = () if drawn is None else (self._spread(to_torch(drawn)),)
-            params, given = _leaves(own), self._reset(values[-1]).requires_grad_()
+            params, given = _leaves(own), self._handed(values[-1], len(values) - 1).requires_grad_()
             with mode:
                 output = layer_of_replicas(layer, params, given, *extra)
             steps.append((output, given, params))
             values.append(_within(output.detach(), layer))
-        params, given = _leaves(self.params[count] if len(self.params) > count else {}), self._reset(values[-1]).requires_grad_()
+        params = _leaves(self.params[count] if len(self.params) > count else {})
+        given = self._handed(values[-1], count).requires_grad_()
         with mode:
             loss = loss_of_replicas(self.case.network.loss, params, given, self.target)
         gradients: list[Tensor] = []
@@ -53,7 +55,7 @@ class Chain:
                 found = torch.autograd.grad(output, [start, *own.values()], upstream, materialize_grads=True)
             gradients.append(found[0])
             parameter_gradients.append(dict(zip(own, found[1:], strict=True)))
-            upstream = self._reset(found[0])
+            upstream = self._handed(found[0], count + 1 - len(gradients), back=True)
         if len(self.params) == count:
             del parameter_gradients[0]
         return Trace(
@@ -64,10 +66,13 @@ class Chain:
             tuple({name: to_numpy(grad) for name, grad in own.items()} for own in reversed(parameter_gradients)),
         )
 
-    def _reset(self, tensor: Tensor) -> Tensor:
-        """A copy in which the replicas of the layers' own have the exact one's numbers."""
+    def _handed(self, tensor: Tensor, node: int, *, back: bool = False) -> Tensor:
+        """What the next layer is given at a node, forward or back: the second group has the reference's numbers there."""
         copy = tensor.detach().clone()
-        copy[1 + self.groups.through :] = copy[0]
+        if self.groups.groups > 1 and self.reference:
+            known = (self.reference.gradients if back else self.reference.values)[node]
+            if known is not None:
+                copy[self.groups.copies :] = to_torch(np.asarray(known)).double()
         return copy
 
     def _case_shape(self, value: Tensor) -> tuple[int, ...]:

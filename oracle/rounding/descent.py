@@ -15,7 +15,7 @@ from oracle.verdict import TOLERANCE
 
 def noisy_descent(case: Case, alpha: float, steps: int, replicas: int) -> Iterator[State]:
     """The states of `torch_descent`, each with a leading axis: the descent without noise, then so many with."""
-    chain = Chain(case, Groups(replicas, 0))
+    chain = Chain(case, Groups(1, replicas))
     mode = RoundingNoise(chain.groups, format_of(case.dtype), TOLERANCE, seed(case.name))
     for _ in range(steps + 1):
         trace = chain.run(mode)

@@ -3,10 +3,11 @@
 A copy of the computation runs in float64 beside the exact one, and after each aten operation its result is moved by a unit
 roundoff u of the dtype under test, up or down by a coin (Parker 1997, Monte Carlo arithmetic; Verificarlo 2016). Composite
 operations are first taken apart by torch's own decompositions, so what cancels inside gelu or log_softmax is seen. Many copies,
-*replicas*, lie side by side on the leading axis; replica 0 stays exact.
+*replicas*, lie side by side on the leading axis, behind one that stays exact.
 
 * an elementwise operation: u |result|
-* a sum of n terms, or an inner product of length n: u sqrt(n times the sum of squares), since it may cancel
+* a sum of n terms, or an inner product of length n: u sqrt(n (Q + S^2 / 3)), with S the result and Q the sum of squares.
+  Added up one after the other, terms of random signs have partial sums sqrt(k Q / n), and equal ones k S / n, each rounded
 * moving, selecting and comparing round nothing
 * a half precision computes in float32 inside an operation, and rounds the result
 
@@ -50,6 +51,8 @@ ROUNDED_ONCE = _names("""
     sqrt sub sub_ tanh true_divide
 """)
 WHOLE = EXACT | DECISIONS | CONTRACTIONS | ROUNDED_ONCE
+#: Kernels that compute in the half precision itself also inside (measured, torch 2.13 on a CPU).
+NARROW_INSIDE = _names("_log_softmax binary_cross_entropy_with_logits glu_backward")
 #: What decides inside one kernel that torch cannot take apart.
 _PARTS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.hardshrink_backward.default: lambda grad, x, lambd: torch.where(x.abs() <= lambd, 0.0, grad),
@@ -66,6 +69,7 @@ class Kind:
     exact: bool
     decides: bool
     contracts: bool
+    narrow: bool
     parts: Callable[..., Any] | None
 
 
@@ -75,36 +79,44 @@ def kind(operation: Any) -> Kind:
     name = operation._schema.name.split("::")[1]
     view = any(value.alias_info is not None and not value.alias_info.is_write for value in operation._schema.returns)
     parts = _PARTS.get(operation) or (None if view or name in WHOLE else decomposition_table.get(operation))
-    return Kind(view or name in EXACT, name in DECISIONS, name in CONTRACTIONS, parts)
+    return Kind(view or name in EXACT, name in DECISIONS, name in CONTRACTIONS, name in NARROW_INSIDE, parts)
 
 
 @dataclass(frozen=True)
 class Groups:
-    """The replicas on a leading axis: the exact one, so many that go end to end, so many of each layer's own."""
+    """The leading axis of every tensor: one or more groups, each an exact copy followed by so many replicas.
 
-    through: int
-    own: int
+    A tensor whose leading axis is a multiple of it has rows of samples there, group by group and replica by replica.
+    """
+
+    groups: int
+    replicas: int
 
     @property
-    def noisy(self) -> tuple[int, int]:
-        """How many of each kind that is not exact."""
-        return self.through, self.own
+    def copies(self) -> int:
+        """The copies of a group, the exact one included."""
+        return 1 + self.replicas
 
     @property
     def count(self) -> int:
-        """All of them."""
-        return 1 + self.through + self.own
-
-    def first(self, tensor: Tensor) -> Tensor:
-        """The exact replica."""
-        return tensor[: tensor.shape[0] // self.count]
+        """The copies of all groups."""
+        return self.groups * self.copies
 
     def apart(self, tensor: Tensor) -> Tensor:
-        """A view with an axis of replicas before the first."""
-        return tensor.view(self.count, tensor.shape[0] // self.count, *tensor.shape[1:])
+        """A view (groups, copies, rows, ...)."""
+        return tensor.view(self.groups, self.copies, tensor.shape[0] // self.count, *tensor.shape[1:])
+
+    def first(self, tensor: Tensor) -> Tensor:
+        """The exact copies alone, as a tensor of the same form."""
+        return self.apart(tensor)[:, 0].flatten(0, 1)
+
+    def spread(self, tensor: Tensor) -> Tensor:
+        """What `first` took apart, for every copy."""
+        rows = tensor.view(self.groups, 1, tensor.shape[0] // self.groups, *tensor.shape[1:])
+        return rows.expand(-1, self.copies, *rows.shape[2:]).flatten(0, 2)
 
     def hold(self, value: Any) -> bool:
-        """Whether this is a tensor of numbers with a leading axis of replicas, or of replicas in a row."""
+        """Whether this is a tensor of numbers with such a leading axis."""
         return (
             isinstance(value, Tensor)
             and value.ndim > 0
@@ -119,17 +131,20 @@ class Replicas(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, groups: Groups) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.groups, self.depth = groups, 0
+        self.groups, self.depth, self.wide_inside = groups, 0, False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs, what = kwargs or {}, kind(func)
         if what.parts is not None:
+            if not self.depth:
+                self.wide_inside = not what.narrow
             self.depth += 1
             try:
                 with self:
                     result = what.parts(*args, **kwargs)
             finally:
                 self.depth -= 1
+                self.wide_inside &= self.depth > 0
             if not self.depth:
                 for each in result if isinstance(result, tuple) else (result,):
                     if self.groups.hold(each):
@@ -165,9 +180,9 @@ class Format:
 
 
 class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
-    """Noise in all replicas but the first. `reach` says how far it moves what each comparison compares, in their order.
+    """Noise in all replicas. `reach` says how far it moves what each comparison compares, in their order.
 
-    A reach is `window` times the movement, for each group; None where no comparison is in reach.
+    A reach is `window` times the movement, (groups, rows, ...); None where no comparison is in reach.
     """
 
     def __init__(self, groups: Groups, format: Format, window: float, seed: int) -> None:
@@ -177,48 +192,53 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
         self.reach: list[Tensor | None] = []
 
     def made(self, result: Tensor, func: Any, args: Sequence[Any], kwargs: Any) -> None:
-        level = self.format.inside if self.depth else self.format.unit_roundoff
+        level = self.format.inside if self.wide_inside else self.format.unit_roundoff
         if kind(func).contracts:
             self.disturb(result, self.format.inside, self._contraction(result, func, args, kwargs))
             if level == self.format.inside:
                 return
-        self.disturb(result, level, self.groups.first(result))
+        self.disturb(result, level)
 
     def put_together(self, result: Tensor) -> None:
         if self.format.inside != self.format.unit_roundoff:
-            self.disturb(result, self.format.unit_roundoff, self.groups.first(result))
+            self.disturb(result, self.format.unit_roundoff)
 
-    def disturb(self, tensor: Tensor, level: float, scale: Tensor) -> None:
-        """Add level times scale, up or down, in all replicas but the first; `scale` has the form of one of them.
+    def disturb(self, tensor: Tensor, level: float, scale: Tensor | None = None) -> None:
+        """Add level times scale, up or down, in all replicas; `scale` has the form of the exact copies, which it is by default.
 
         What is not 0 is not rounded more finely than the smallest normal number.
         """
+        copies = self.groups.apart(tensor)
+        scale = copies[:, :1] if scale is None else scale.view(copies[:, :1].shape)
         if self.format.tiny > 1e-30:  # float16; elsewhere such numbers do not come up, and the results' own floor is enough
             scale = torch.where(scale == 0, 0.0, scale.abs().clamp(min=self.format.tiny))
-        moved = self.groups.apart(tensor)[1:]
+        moved = copies[:, 1:]
         moved.addcmul_(toss(self.at, moved.shape), scale, value=level)
         self.at += moved.numel()
 
     def _contraction(self, result: Tensor, func: Any, args: Sequence[Any], kwargs: Any) -> Tensor:
         factors = [self.groups.first(arg) if self.groups.hold(arg) else arg for arg in args]
-        squares = [factor.square() if isinstance(factor, Tensor) else factor for factor in factors]
-        total = func(*squares, **kwargs)
+        size, squares = 1.0, []
+        for factor in factors:
+            if isinstance(factor, Tensor):  # squares of these neither overflow nor underflow
+                largest = factor.abs().amax().clamp_min_(torch.finfo(factor.dtype).tiny)
+                size, factor = size * largest, (factor / largest).square_()
+            squares.append(factor)
+        total, own = func(*squares, **kwargs), self.groups.first(result) / size
         pairs = len(args) > 1 and isinstance(args[1], Tensor)
         length = factors[0].shape[-1] if pairs else factors[0].numel() / max(total.numel(), 1)
-        return total.mul_(length).sqrt_()
+        return total.add_(own.square_().div_(3)).mul_(length).sqrt_().mul_(size)
 
     def decide(self, func: Any, *args: Any, **kwargs: Any) -> Any:
-        first = [self.groups.first(arg) if self.groups.hold(arg) else arg for arg in args]
-        decided = func(*first, **kwargs)
         self.reach.append(self._reach(args))
-        return decided.repeat(self.groups.count, *(1,) * (decided.ndim - 1))
+        first = [self.groups.first(arg) if self.groups.hold(arg) else arg for arg in args]
+        return self.groups.spread(func(*first, **kwargs))
 
     def _reach(self, args: Sequence[Any]) -> Tensor | None:
         difference = self.groups.apart(_compared(args))
-        moved = difference[1:] - difference[:1]
-        groups = moved[: self.groups.through], moved[self.groups.through :]
-        far = self.window * torch.stack([each.square().mean(0).sqrt() for each in groups])
-        near = (difference[:1].abs() <= far) & (far > 0)
+        moved = difference[:, 1:] - difference[:, :1]
+        far = self.window * moved.square_().mean(1).sqrt_()
+        near = (difference[:, 0].abs() <= far) & (far > 0)
         return torch.where(near, far, 0.0) if near.any() else None
 
 
@@ -231,7 +251,7 @@ def _compared(args: Sequence[Any]) -> Tensor:
 class Decisions(Replicas):  # type: ignore[no-untyped-call]
     """Replicas without noise in which a comparison falls either way where it is in reach; with `ties` where it compares equals.
 
-    In the first replica of each group all those numbers are larger, in the second smaller, in the others by a coin.
+    In the first replica of a group all those numbers are larger, in the second smaller, in the others by a coin.
     """
 
     def __init__(self, groups: Groups, reach: Sequence[Tensor | None] = (), *, ties: bool = False) -> None:
@@ -252,23 +272,19 @@ class Decisions(Replicas):  # type: ignore[no-untyped-call]
             return plain
         compared = _compared(args)
         difference = self.groups.apart(compared)
-        sides = self._sides(difference.shape[1:])
-        moved = torch.zeros_like(difference)
-        if reach is not None:
-            far = [each.expand(count, *each.shape) for each, count in zip(reach, self.groups.noisy, strict=True)]
-            moved[1:] = sides * torch.cat(far)
+        sides = self._sides(difference)
+        moved = torch.zeros_like(difference) if reach is None else sides * reach.unsqueeze(1)
         if self.ties:
-            moved[1:] += sides * (difference[1:] == 0) * torch.finfo(difference.dtype).tiny
+            moved += sides * (difference == 0) * torch.finfo(difference.dtype).tiny
         zero = [torch.zeros(()) if isinstance(other, Tensor) else 0.0 for other in args[1:]]
-        otherwise = func((difference + moved).reshape(compared.shape), *zero, **kwargs)
-        return torch.where(moved.reshape(compared.shape) != 0, otherwise, plain)
+        otherwise = func((difference + moved).view(compared.shape), *zero, **kwargs)
+        return torch.where(moved.view(compared.shape) != 0, otherwise, plain)
 
-    def _sides(self, shape: Sequence[int]) -> Tensor:
-        sides = toss(self.at * 65537, (sum(self.groups.noisy), *shape)).clone()
-        start = 0
-        for replicas in self.groups.noisy:
-            sides[start : start + 1], sides[start + 1 : start + 2] = 1.0, -1.0
-            start += replicas
+    def _sides(self, difference: Tensor) -> Tensor:
+        """1 for larger, -1 for smaller, and 0 in the exact copies."""
+        sides = toss(self.at * 65537, difference.shape).clone()
+        for copy, side in enumerate((0.0, 1.0, -1.0)):
+            sides[:, copy] = side
         return sides
 
 

@@ -5,7 +5,6 @@ digits. No layer needs a formula for it.
 """
 
 import zlib
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,24 +69,23 @@ def floor(array: Any, exact: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:
 def scales(case: Case, reference: Trace) -> Scales:
     """The rounding scale of every element of every quantity that the reference gives, in the case's dtype."""
     wanted = {quantity: array for quantity, array in reference.quantities().items() if array is not None}
-    groups = Groups(NOISY, NOISY if len(case.network.layers) else 0)
+    groups = Groups(2, NOISY)
     noise = RoundingNoise(groups, format_of(case.dtype), TOLERANCE, seed(case.name))
     with np.errstate(all="ignore"):
-        moved = Chain(case, groups).run(noise).quantities()
+        moved = _by_group(Chain(case, groups, reference).run(noise), groups)
         found = [
             {
-                quantity: np.maximum(floor(array, numbers[0], case.dtype), movement(numbers[0], numbers[part]))
+                quantity: np.maximum(floor(array, numbers[quantity][0], case.dtype), movement(*_split(numbers[quantity])))
                 for quantity, array in wanted.items()
-                for numbers in (moved[quantity],)
             }
-            for part in _parts(groups)
+            for numbers in moved
         ]
         if any(each is not None for each in noise.reach):
-            groups = Groups(OTHERWISE, OTHERWISE)
-            other = Chain(case, groups).run(Decisions(groups, noise.reach)).quantities()
-            for scale, part in zip(found, _parts(groups), strict=True):
+            groups = Groups(2, OTHERWISE)
+            other = _by_group(Chain(case, groups, reference).run(Decisions(groups, noise.reach)), groups)
+            for scale, numbers in zip(found, other, strict=True):
                 for quantity in scale:
-                    scale[quantity] = np.hypot(scale[quantity], movement(other[quantity][0], other[quantity][part]))
+                    scale[quantity] = np.hypot(scale[quantity], movement(*_split(numbers[quantity])))
     return Scales(*found)
 
 
@@ -98,19 +96,23 @@ class Hulls(NamedTuple):
     own: dict[Quantity, tuple[Any, Any]]
 
 
-def hulls(case: Case) -> Hulls:
+def hulls(case: Case, reference: Trace) -> Hulls:
     """What a gradient may be where an input lies exactly on a kink: the other values between the one-sided ones."""
-    groups = Groups(OTHERWISE, OTHERWISE)
+    groups = Groups(2, OTHERWISE)
     with np.errstate(all="ignore"):
-        tried = Chain(case, groups).run(Decisions(groups, ties=True)).quantities()
-    return Hulls(
-        *(
-            {quantity: (numbers[part].min(axis=0), numbers[part].max(axis=0)) for quantity, numbers in tried.items()}
-            for part in _parts(groups)
-        )
-    )
+        tried = _by_group(Chain(case, groups, reference).run(Decisions(groups, ties=True)), groups)
+    return Hulls(*({quantity: (array.min(axis=0), array.max(axis=0)) for quantity, array in found.items()} for found in tried))
 
 
-def _parts(groups: Groups) -> Iterator[slice]:
-    yield slice(1, 1 + groups.through)
-    yield slice(1 + groups.through, None) if groups.own else slice(1, None)
+def _by_group(trace: Trace, groups: Groups) -> list[Scale]:
+    """The quantities of each group, with a leading axis of its copies."""
+    arrays = trace.quantities().items()
+    return [
+        {quantity: array[start : start + groups.copies] for quantity, array in arrays}
+        for start in range(0, groups.count, groups.copies)
+    ]
+
+
+def _split(copies: Any) -> tuple[Any, Any]:
+    """The exact copy and the replicas."""
+    return copies[0], copies[1:]
