@@ -505,6 +505,16 @@ def test_advice_says_where_how_far_what_why_and_how_to_see_it_again():
     assert text.endswith(f"To see it again: oracle run --case {run.case.name} --seed 5")
 
 
+def test_what_the_layers_explain_and_the_network_does_not_is_said():
+    run = runs(DENSE.format("float64"))
+    candidate, layerwise = with_mistakes(run, {2: ("dW transposed",)})
+    assert all(match.whole for match in diagnosed(run, candidate, layerwise).matches)
+    diagnosis = diagnosed(run, replaced(candidate, "dC/dW[3]", noisy), layerwise)
+    assert named(diagnosis) == [{("dW transposed", 2)}]
+    assert not diagnosis.matches[0].whole
+    assert "end to end there is more that is wrong" in diagnosis.advice()
+
+
 def test_a_case_of_ones_own_has_no_command():
     run = runs(DENSE.format("float64"))
     candidate, layerwise = with_mistakes(run, {2: ("dW transposed",)})

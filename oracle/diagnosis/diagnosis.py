@@ -38,11 +38,13 @@ class Part(NamedTuple):
 class Match:
     """What reproduces the candidate's numbers, to so many rounding scales at the worst element.
 
-    `parts` are the mistakes that do it together: one, unless no single one does.
+    `parts` are the mistakes that do it together: one, unless no single one does. Without `whole` they explain what each layer
+    returns on autograd's numbers, and end to end there is more.
     """
 
     parts: tuple[Part, ...]
     sigmas: float
+    whole: bool = True
 
     @property
     def name(self) -> str:
@@ -141,6 +143,8 @@ class Diagnosis:
                     yield Line("effect", f"computed: {effect}")
                 if formula:
                     yield Line("formula", f"the formula: {formula}")
+        if not all(match.whole for match in self.matches):
+            yield Line("known", "This explains the layers' own rows; end to end there is more that is wrong.")
         for text in self.known:
             yield Line("known", text)
         for text in () if self.matches else self.formulas:
@@ -193,7 +197,8 @@ def diagnose(
     distances = evidence.own if own else evidence.distances
     here = [slot for slot in evidence.wrong(distances) if evidence.slots[slot].symbol in location.symbols]
     matches = tuple(
-        Match(tuple(Part(m.name, at, m.explanation, m.effect, m.formula) for m, at in fit.planted), fit.sigmas) for fit in fits
+        Match(tuple(Part(m.name, at, m.explanation, m.effect, m.formula) for m, at in fit.planted), fit.sigmas, fit.whole)
+        for fit in fits
     )
     rules = {slot: f"{evidence.slots[slot].symbol} = {formula(case.network, evidence.slots[slot])}" for slot in here}
     known: tuple[str, ...] = ()

@@ -27,10 +27,14 @@ class Planted(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Mistakes that together reproduce the candidate, and to how many rounding scales at the worst element."""
+    """Mistakes that together reproduce the candidate, and to how many rounding scales at the worst element.
+
+    Without `whole` they explain every layer's own rows, and end to end there is more.
+    """
 
     planted: tuple[Planted, ...]
     sigmas: float
+    whole: bool = True
 
 
 class _Start(NamedTuple):
@@ -171,10 +175,10 @@ class Search:
         found = []
         for chosen in islice(product(*each), LISTED):
             planted = tuple(single for fit in chosen for single in fit.planted)
-            end_to_end = self._chain(planted)
-            if end_to_end <= self.evidence.allowed:
-                found.append(Fit(planted, max(end_to_end, *(fit.sigmas for fit in chosen))))
-        return found
+            worst, end_to_end = max(fit.sigmas for fit in chosen), self._chain(planted)
+            whole = end_to_end <= self.evidence.allowed
+            found.append(Fit(planted, max(worst, end_to_end) if whole else worst, whole))
+        return [fit for fit in found if fit.whole] or found
 
     def _own(self, position: int) -> list[Fit]:
         """The mistakes with which a layer returns its own rows; two at once where no single one does."""
@@ -201,6 +205,8 @@ class Search:
         """How far the candidate is, end to end, from the network with all of these in it."""
         positions = tuple(dict.fromkeys(single.position for single in planted))
         trace, worst = self._base, 0.0
+        if any(self.evidence.slots[slot].position > positions[0] for slot in self.evidence.wrong(self.evidence.distances)):
+            return np.inf  # something before the first of them is wrong too
         for number, position in enumerate(positions):
             mistakes = tuple(m for m, at in planted if at == position and isinstance(m, StepMistake))
             until = positions[number + 1] if number + 1 < len(positions) else -1
