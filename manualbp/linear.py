@@ -59,17 +59,17 @@ class Linear(Layer):
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
         rows = self.rows_out(x.shape[0])
-        z = _wide(params["weight"]).dot(_wide(_columns(x)))  # what @ does, and less to decide before it
+        z = _wide(params["weight"]) @ _wide(_columns(x))
         if self.bias:
             z += params["bias"][:, None]
         return z.reshape(rows, *x.shape[1:]).astype(x.dtype, copy=False), x
 
     def backward(self, params: Params, residuals: Any, grad_output: Array) -> tuple[Array, dict[str, Array]]:
         a, delta = _wide(_columns(residuals)), _wide(_columns(grad_output))
-        grads = {"weight": delta.dot(a.T)}
+        grads = {"weight": delta @ a.T}
         if self.bias:
             grads["bias"] = delta.sum(axis=1)
-        grad = _wide(params["weight"]).T.dot(delta).reshape(residuals.shape)
+        grad = (_wide(params["weight"]).T @ delta).reshape(residuals.shape)
         dtype = residuals.dtype
         return grad.astype(dtype, copy=False), {name: own.astype(dtype, copy=False) for name, own in grads.items()}
 

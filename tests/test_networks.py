@@ -163,3 +163,15 @@ def test_wrong_parameter_shape_is_refused():
 def test_a_network_that_cannot_work_is_refused_when_it_is_built(error, message, build):
     with pytest.raises(error, match=message):
         build()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_infinity_times_zero_is_nan_in_every_product(dtype):
+    """Also in those of one column and one row, where a routine for vectors skips factors of 0."""
+    x, upstream = np.zeros((1, 1), dtype), np.full((2, 1), np.inf, dtype)
+    params = {"weight": np.full((2, 1), np.inf, dtype), "bias": np.zeros(2, dtype)}
+    with np.errstate(invalid="ignore"):
+        output, residuals = Linear(1, 2).forward(params, x)
+        _, grads = Linear(1, 2).backward(params, residuals, upstream)
+    assert np.isnan(output).all()
+    assert np.isnan(grads["weight"]).all()
