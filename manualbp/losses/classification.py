@@ -58,18 +58,22 @@ class _Shared(NamedTuple):
     """A target that shares itself out over the classes: the term of a sample is -sum_i q_i a_i."""
 
     q: Array
-    kept: Array
+    kept: Array | None  # which samples are not ignored, marked; None for all of them
     count: Any
 
     def terms(self, a: Array, *less: Array) -> Array:
         for row in less:
             a = a - row
-        return np.where(self.kept, -total(self.q * a), 0)
+        return self._kept(-total(self.q * a))
 
     def logits_slope(self, p: Array, scale: Array) -> Array:
         """dC/dz, through dC/d log p = -q."""
-        (slope,) = columnwise(log_softmax_vjp, p, np.where(self.kept, -self.q * scale, 0))
+        (slope,) = columnwise(log_softmax_vjp, p, self._kept(self.q * -scale))
         return slope
+
+    def _kept(self, numbers: Array) -> Array:
+        """The numbers of the samples that are kept, and 0 for the others."""
+        return numbers if self.kept is None else np.where(self.kept, numbers, 0)
 
 
 def _weights(classes: int) -> tuple[float, ...]:
@@ -193,7 +197,7 @@ class CrossEntropyLoss(_OverClasses):
     def aim(self, target: Array, shape: tuple[int, ...]) -> _Right | _Shared:
         """What the target says about logits of this shape."""
         if target.dtype.kind not in "iu":
-            return self._shared(target, np.ones(shape[1:], bool), np.float64(np.prod(shape[1:])))
+            return self._shared(target, None, target[0].size)
         right = self.right(target, shape)
         if not self.label_smoothing:
             return right
@@ -201,10 +205,10 @@ class CrossEntropyLoss(_OverClasses):
         one_hot.put(right.at, 1)
         return self._shared(one_hot, target != self.ignore_index, right.count)
 
-    def _shared(self, y: Array, kept: Array, count: Any) -> _Shared:
+    def _shared(self, y: Array, kept: Array | None, count: Any) -> _Shared:
         smoothing = self.label_smoothing
         q = y if not smoothing else (1 - smoothing) * y + smoothing / len(y)
-        return _Shared(self.per_row("weight", y) * q, kept, count)
+        return _Shared(q if self.weight is None else self.per_row("weight", y) * q, kept, count)
 
     def terms(self, input: Array, target: Array) -> tuple[Array, Any]:
         p, of_top, rest = columnwise(softmax_and_log, input)
