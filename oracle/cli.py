@@ -26,6 +26,7 @@ errors = Console(stderr=True)
 AGREE, FAILS, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_OUT = Path("reports/latest")
 ACCURACY_OUT = Path("reports/latest-accuracy")
+CALIBRATION_OUT = Path("reports/latest-calibration")
 
 
 def _folder(text: str) -> Path:
@@ -250,6 +251,58 @@ def accuracy(
         show_atlas(console, atlas)
         console.print(f"\nThe atlas: {folder / 'accuracy.html'}", highlight=False, soft_wrap=True)
     raise typer.Exit(AGREE if atlas.ok else FAILS)
+
+
+@app.command()
+def calibrate(
+    out: Out = None,
+    as_json: Json = False,
+    seed: Seed = 0,
+    cases: Annotated[int, typer.Option(min=1, metavar="N", help="How many networks.")] = 2000,
+    first: Annotated[int, typer.Option(min=0, metavar="N", help="The number of the first, random/N.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 means one per core.")] = 0,
+) -> None:
+    """Compare correct networks drawn at random: none may raise an alarm, and errors must be about as large as their scale.
+
+    The report, with the histogram of actual errors over their rounding scales, goes into reports/latest-calibration.
+    """
+    from oracle.files import check_folder
+
+    folder = out or CALIBRATION_OUT
+    with _refusing():
+        check_folder(folder)
+
+    start = time.perf_counter()
+    try:
+        from oracle.calibration import Calibration
+        from oracle.calibration import calibrate as compare
+        from oracle.calibration.run import processes
+
+        with _progress(cases, what="networks") as progress:
+            tally = compare(first, cases, seed, jobs=jobs, progress=progress)
+        found = Calibration(
+            tally,
+            first,
+            seed=seed,
+            seconds=time.perf_counter() - start,
+            command=shlex.join(["oracle", *sys.argv[1:]]),
+            jobs=processes(cases, jobs),
+        )
+        with errors.status("writing the report"), _refusing():
+            found.write(folder)
+    except KeyboardInterrupt:
+        errors.print("interrupted; no report was written", style="yellow")
+        raise typer.Exit(INTERRUPTED) from None
+
+    if as_json:
+        typer.echo(found.to_json())
+    else:
+        from oracle.terminal import show_calibration
+
+        console = Console()
+        show_calibration(console, found)
+        console.print(f"\nThe report: {folder / 'calibration.html'}", highlight=False, soft_wrap=True)
+    raise typer.Exit(AGREE if found.ok else FAILS)
 
 
 @app.command()

@@ -17,15 +17,18 @@ from manualbp.layer import Record
 from oracle.alone import Alone, alone_specs, is_alone
 from oracle.case import DTYPES, FULL_DTYPES, SHAPES, R, Shape, Spec, parse_dtype, parse_record, parse_shape
 from oracle.data import DataSet, is_data, parse_data
+from oracle.drawn import Drawn, is_drawn
 
 #: Stands behind the hidden layers while an output activation is swept.
 PLAIN_HIDDEN = "Tanh"
 
 
-def parse(text: str) -> DataSet | Alone | Spec:
+def parse(text: str) -> DataSet | Alone | Drawn | Spec:
     """What the text of a case names. Raises SpecError, with what there is, where it names nothing."""
     if is_data(text):
         return parse_data(text)[0]
+    if is_drawn(text):
+        return Drawn.parse(text)
     return Alone.parse(text) if is_alone(text) else Spec.parse(text)
 
 

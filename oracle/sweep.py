@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from oracle import alone, drawn, inputs
+from oracle.case import Case, Spec
 from oracle.data import is_data, load
 from oracle.discrepancy import Row
 
@@ -26,8 +28,6 @@ class Result:
 
 def run_cases(texts: Sequence[str], seed: int) -> Result:
     """Compare these cases here and now."""
-    from oracle import alone, inputs
-    from oracle.case import Spec
     from oracle.check import rows
     from oracle.training import train_and_compare
 
@@ -39,11 +39,17 @@ def run_cases(texts: Sequence[str], seed: int) -> Result:
             result.rows += rows(case) + along
             result.curves.append(curves)
         else:
-            alone_case = alone.is_alone(text)
-            result.rows += rows(
-                alone.build(alone.Alone.parse(text), seed) if alone_case else inputs.build(Spec.parse(text), seed)
-            )
+            result.rows += rows(_build(text, seed))
     return result
+
+
+def _build(text: str, seed: int) -> Case:
+    """The numbers of a case that is drawn, alone or in a network."""
+    if drawn.is_drawn(text):
+        return drawn.build(drawn.Drawn.parse(text), seed)
+    if alone.is_alone(text):
+        return alone.build(alone.Alone.parse(text), seed)
+    return inputs.build(Spec.parse(text), seed)
 
 
 def one_thread() -> None:

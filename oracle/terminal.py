@@ -11,6 +11,7 @@ from oracle.verdict import Verdict
 
 if TYPE_CHECKING:
     from oracle.accuracy import Atlas
+    from oracle.calibration import Calibration
     from oracle.explain import Explanation, Step
     from oracle.report import Report
 
@@ -116,6 +117,40 @@ def show_atlas(console: Console, atlas: "Atlas") -> None:
     places("Where torch is most wrong", "torch", list(atlas.torch_most_wrong))
     if atlas.unmeasured:
         console.print(f"\nNot measured, since the referee has no definition: {'; '.join(atlas.unmeasured)}.", soft_wrap=True)
+
+
+def show_calibration(console: Console, calibration: "Calibration") -> None:
+    """Whether anything raised an alarm, whether the scale fits, and what raised the alarms."""
+    from oracle.calibration.page import brief
+
+    console.print(
+        Text(("✓ " if calibration.ok else "✗ ") + calibration.answer, style="bold green" if calibration.ok else "bold red")
+    )
+    console.print(Text(calibration.sentence), soft_wrap=True)
+    table = _table(
+        "\nSigmas of the arrays that are not equal to the last bit", ("dtype",),
+        ("arrays", "equal", "settled", "median", "99 %", "99.9 %", "largest", "below half"),
+    )  # fmt: skip
+    for dtype, found in calibration.figures.items():
+        counts = (f"{found[name]:,}" for name in ("arrays", "equal", "settled"))
+        sigmas = (_number(found[name]) for name in ("median", "p99", "p999", "max"))
+        table.add_row(dtype, *counts, *sigmas, f"{found['share_below_half']:.3%}", style="" if found["fits"] else "red")
+    console.print(table)
+    alarms = calibration.alarms
+    if not alarms:
+        return
+    console.print("\nAlarms", style="bold")
+    for row in alarms[:SHOWN]:
+        where = f"  layer {row.layer} {brief(row.module)}, {row.comparison}: {row.symbol} " if row.module else f"  {row.case} "
+        console.print(Text.assemble(where, _verdict(row.verdict), f" {_number(row.sigmas)} sigmas" * (row.sigmas == row.sigmas)))
+        console.print(
+            f"      {'; '.join([calibration.repeat(row)] + [row.note] * bool(row.note))}",
+            style="dim",
+            soft_wrap=True,
+            highlight=False,
+        )
+    if len(alarms) > SHOWN:
+        console.print(f"  and {len(alarms) - SHOWN:,} more", style="dim")
 
 
 def _array(values: Any, width: int = 75) -> str:
