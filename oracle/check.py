@@ -4,13 +4,17 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from manualbp import Network, Trace
 from oracle import judge
 from oracle.case import DTYPES, Case
-from oracle.discrepancy import Row, compare
+from oracle.corrected import UnknownTruthError, corrected_run
+from oracle.discrepancy import Row, compare, measure
 from oracle.manual_run import layerwise_run, manual_run
-from oracle.rounding import hulls, scales
+from oracle.rounding import Scale, floor, hulls, scales
 from oracle.torch_run import torch_run
+from oracle.verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,34 +47,58 @@ def rows(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None 
     check(case)
     reference = torch_run(case)
     scale, wanted, on_kinks = scales(case, reference), reference.quantities(), cache(lambda: hulls(case, reference))
-    by_layer = (judge.layerwise(case, reference), scale.own, lambda quantity: on_kinks().own[quantity])
+
+    def compared(comparison: str, trace: Trace, referee: judge.Ask, part: int) -> list[Row]:
+        given = trace.quantities()
+        return list(
+            compare(
+                case.name,
+                comparison,
+                module_names(case.network),
+                case.dtype,
+                {quantity: array for quantity, array in given.items() if not case.close or quantity in wanted},
+                wanted,
+                scale[part],
+                trace.failure or reference.failure,
+                referee,
+                lambda quantity: on_kinks()[part][quantity],
+                close=case.close,
+            )
+        )
+
+    one_layer = judge.layerwise(case, reference)
     if case.close:
         own = range(max(len(case.network.layers), 1))
         wanted = {quantity: array for quantity, array in wanted.items() if quantity.position in own}
-        runs = {ALONE: (candidate or manual_run(case), *by_layer)}
-    else:
-        through = (judge.end_to_end(case), scale.through, lambda quantity: on_kinks().through[quantity])
-        runs = {
-            END_TO_END: (candidate or manual_run(case), *through),
-            LAYERWISE: (layerwise or layerwise_run(case, reference), *by_layer),
-        }
-    return [
-        row
-        for comparison, (trace, referee, allowed, hull) in runs.items()
-        for row in compare(
-            case.name,
-            comparison,
-            module_names(case.network),
-            case.dtype,
-            {quantity: array for quantity, array in trace.quantities().items() if not case.close or quantity in wanted},
-            wanted,
-            allowed,
-            trace.failure or reference.failure,
-            referee,
-            hull,
-            close=case.close,
-        )
-    ]
+        return compared(ALONE, candidate or manual_run(case), one_layer, 1)
+    by_hand = candidate or manual_run(case)
+    through = compared(END_TO_END, by_hand, judge.end_to_end(case), 0)
+    by_layer = compared(LAYERWISE, layerwise or layerwise_run(case, reference), one_layer, 1)
+    return [*_inherited(case, through, by_layer, by_hand, scale.through), *by_layer]
+
+
+def _inherited(case: Case, through: list[Row], by_layer: list[Row], trace: Trace, scale: Scale) -> list[Row]:
+    """The rows end to end, with `reference` where torch's inaccuracy in a layer, proved there, explains all that differs."""
+    inaccurate = {row.position for row in by_layer if row.verdict == Verdict.REFERENCE}
+    if not inaccurate or all(not Verdict(row.verdict).fails for row in through):
+        return through
+    try:
+        truth = corrected_run(case, inaccurate).quantities()
+    except UnknownTruthError:
+        return through
+    where = ", ".join(module_names(case.network)[at] for at in sorted(inaccurate))
+    named, given = {quantity.symbol: quantity for quantity in truth}, trace.quantities()
+    rows = []
+    for row in through:
+        if Verdict(row.verdict).fails and row.symbol in named:
+            quantity = named[row.symbol]
+            right = np.asarray(truth[quantity]).astype(case.dtype)
+            found = measure(given.get(quantity), right, np.maximum(scale[quantity], floor(right, truth[quantity], case.dtype)))
+            if found.verdict == Verdict.AGREE:
+                note = f"torch is inaccurate in {where}; with the truth there the candidate is within {found.sigmas:.2g} sigmas"
+                row = row._replace(verdict=str(Verdict.REFERENCE), note=note)
+        rows.append(row)
+    return rows
 
 
 def table(found: Iterable[Row]) -> "pd.DataFrame":

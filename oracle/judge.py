@@ -15,8 +15,8 @@ from manualbp import Activation, Network, Quantity, Trace
 from oracle.alone import UPSTREAM
 from oracle.case import Case
 
-#: The referee differentiates element by element; nodes larger than this would keep the reader waiting.
-MOST = 1024
+#: Elements of the largest node that the referee is asked about, in a network and in one layer: more would take too long.
+MOST, MOST_OF_A_LAYER = 1024, 20_000
 
 Ask = Callable[[Quantity], Any]
 Truths = dict[Any, Any]
@@ -24,25 +24,25 @@ Truths = dict[Any, Any]
 
 def end_to_end(case: Case) -> Ask:
     """The referee for a whole network: the true values of a quantity as (hi, lo), or None where it cannot say."""
-    truths = cache(lambda: _truths(case))
+    known = cache(lambda: truths(case, MOST))
 
     def ask(quantity: Quantity) -> Any:
         from oracle import referee
 
-        return truths().get(referee.every_place(case)[quantity])
+        return known().get(referee.every_place(case)[quantity])
 
     return ask
 
 
 def layerwise(case: Case, reference: Trace) -> Ask:
     """The referee for one layer or loss on the reference's own input and upstream gradient."""
-    truths = cache(lambda at: _truths(_alone(case, reference, at)))
+    known = cache(lambda at: truths(_alone(case, reference, at), MOST_OF_A_LAYER))
 
     def ask(quantity: Quantity) -> Any:
         from oracle import referee
 
         at, place = quantity.position, referee.every_place(case)[quantity]
-        return truths(at).get(place if place.what == "loss" else place._replace(at=place.at - at))
+        return known(at).get(place if place.what == "loss" else place._replace(at=place.at - at))
 
     return ask
 
@@ -61,11 +61,11 @@ def _alone(case: Case, reference: Trace, at: int) -> Case | None:
     )
 
 
-def _truths(case: Case | None) -> Truths:
-    """What the referee can say of a case: by place, as `every_place` names them."""
+def truths(case: Case | None, most: int) -> Truths:
+    """What the referee can say of a case with nodes up to this size: by place, as `every_place` names them."""
     from oracle import referee
 
-    if case is None or _largest_node(case) > MOST:
+    if case is None or _largest_node(case) > most:
         return {}
     with np.errstate(all="ignore"):
         try:

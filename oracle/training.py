@@ -16,7 +16,7 @@ from oracle.check import TRAINING, module_names
 from oracle.data import DataSet, load, step_name
 from oracle.discrepancy import Row, compare
 from oracle.manual_run import manual_run
-from oracle.rounding import floor, movement, noisy_descent
+from oracle.rounding import floor, noisy_descent, response
 from oracle.torch_run import State, torch_descent
 
 #: Noisy descents behind each scale. Too few to know each element's own, so an array is judged by its largest.
@@ -104,7 +104,7 @@ def _compare(case: Case, data: DataSet, by_hand: list[State], by_torch: list[Sta
         scale = {}
         for quantity, array in reference.items():
             exact, *others = moved[quantity]
-            scale[quantity] = max(movement(exact, np.array(others)).max(), floor(array, exact, case.dtype).max())
+            scale[quantity] = max(response(exact, np.array(others)).max(), floor(array, exact, case.dtype).max())
         yield from compare(
             step_name(case.name, step), TRAINING, modules, case.dtype, candidate, reference, scale, states[0].failure
         )

@@ -10,7 +10,7 @@ from manualbp import Activation, Trace
 from oracle.case import Case
 from oracle.rounding.expressions import layer_of_replicas, loss_of_replicas
 from oracle.rounding.noise import Groups, Replicas
-from oracle.twins import Params, to_numpy, to_torch
+from oracle.twins import Params, to_numpy, to_torch, twin
 
 
 class Chain:
@@ -22,6 +22,8 @@ class Chain:
 
     def __init__(self, case: Case, groups: Groups, reference: Trace | None = None) -> None:
         self.case, self.groups, self.reference = case, groups, reference
+        for record in (*case.network.layers, case.network.loss):
+            twin(record, torch.float64)  # made here: making one is no operation to look after
         self.params = [{name: self._spread(_as_is(value)) for name, value in own.items()} for own in case.params]
         self.x = self._spread(to_torch(case.x).double())
         target = to_torch(case.target)

@@ -6,6 +6,7 @@ They serve to measure rounding; the reference is always torch's own function. Na
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,13 +18,15 @@ from torch.overrides import TorchFunctionMode
 
 from manualbp import Loss
 from manualbp.layer import Layer
-from oracle.twins import Params, call, call_loss, twin
+from oracle.twins import Params, call, call_loss
 
 # AdaptiveLogSoftmaxWithLoss copies rows, which vmap does replica by replica, and says so.
 torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
 
 #: A log-probability so low that nothing is left of it, but not so low that its noise would overflow exp.
 _NEVER = -1e5
+#: Their mean is no sum of equally weighted terms.
+_WHOLE_BATCH = ("CTCLoss",)
 #: Options that are deprecated, or change no number.
 _WITHOUT_EFFECT = ("size_average", "reduce", "inplace")
 
@@ -51,18 +54,34 @@ def layer_of_replicas(layer: Layer, params: Params, value: Tensor, *noise: Tenso
 
 
 def loss_of_replicas(loss: Loss, params: Params, output: Tensor, target: Tensor) -> Tensor:
-    """A loss in every replica; the target is the same for all."""
-    twin(loss, output.dtype)  # made here: none can be made inside vmap
+    """A loss in every replica; the target is the same for all.
+
+    Where it can be, replicas are more samples here too: mapped over an axis, torch takes some losses apart before autograd sees
+    them, and their gradient is another expression then.
+    """
     with PlainOperations():
-        found: Tensor = vmap(lambda own, value: call_loss(loss, own, value, target))(params, output)
-    return found
+        if params or "reduction" not in loss.options() or loss.twin() in _WHOLE_BATCH:
+            found: Tensor = vmap(lambda own, value: call_loss(loss, own, value, target))(params, output)
+            return found
+        copies = len(output)
+        single: Any = replace(loss, reduction="none")  # type: ignore[type-var]
+        targets = target.repeat(copies, *(1,) * (target.ndim - 1)) if target.ndim else target
+        terms = call_loss(single, params, output.flatten(0, 1), targets)
+    if loss.reduction == "none":
+        return terms.reshape(copies, -1, *terms.shape[1:])
+    return terms.reshape(copies, -1).sum(1) / _divisor(loss, output[0].detach(), target)
+
+
+def _divisor(loss: Any, output: Tensor, target: Tensor) -> float:
+    """What torch divides the sum of the terms by, which does not depend on them."""
+    reduced, total = (float(call_loss(replace(loss, reduction=name), {}, output, target)) for name in (loss.reduction, "sum"))
+    return total / reduced if reduced and math.isfinite(total / reduced) else 1.0
 
 
 def _linear(params: Params, value: Tensor) -> Tensor:
     columns = value.movedim(2, -1)
-    product = columns.flatten(1, -2) @ params["weight"].mT
-    if "bias" in params:
-        product = product + params["bias"].unsqueeze(1)
+    rows, weight = columns.flatten(1, -2), params["weight"].mT
+    product = torch.baddbmm(params["bias"].unsqueeze(1), rows, weight) if "bias" in params else rows @ weight
     return product.view(*columns.shape[:-1], product.shape[-1]).movedim(-1, 2)
 
 

@@ -44,7 +44,7 @@ EXACT = _names("""
 #: Operations that decide by the sign of a difference.
 DECISIONS = _names("eq ge gt le lt ne sgn sign")
 #: Sums and inner products.
-CONTRACTIONS = _names("bmm mm sum")
+CONTRACTIONS = _names("addmm baddbmm bmm mm sum")
 #: Rounded once as they are, though torch could take them apart.
 ROUNDED_ONCE = _names("""
     add add_ cos div div_ erf erfc exp expm1 index_add log log1p mul mul_ pow pow_ reciprocal rsqrt rsub scatter_add sigmoid sin
@@ -58,6 +58,9 @@ _PARTS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.hardshrink_backward.default: lambda grad, x, lambd: torch.where(x.abs() <= lambd, 0.0, grad),
     torch.ops.aten.softshrink_backward.default: lambda grad, x, lambd: torch.where(x.abs() <= lambd, 0.0, grad),
 }
+#: Half of the replicas get noise of this strength, and what it does is divided by it: where a slope is 0, as at the bottom of a
+#: parabola, rounding errors of usual size show nothing of those that are larger than usual.
+STRONG = 4.0
 #: How many coins are thrown once; a computation takes them in turn.
 COINS = 2**20
 
@@ -126,6 +129,13 @@ class Groups:
         )
 
 
+def halves(copies: Any, axis: int) -> tuple[Any, Any]:
+    """The replicas with noise of a unit roundoff, and those with noise of STRONG ones."""
+    half = copies.shape[axis] // 2
+    before = (slice(None),) * axis
+    return copies[(*before, slice(half))], copies[(*before, slice(half, None))]
+
+
 class Replicas(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Takes every operation apart that can be, and hands the rest to `made` and `decide`."""
 
@@ -149,7 +159,7 @@ class Replicas(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 for each in result if isinstance(result, tuple) else (result,):
                     if self.groups.hold(each):
                         self.put_together(each)
-        elif what.decides and (self.groups.hold(args[0]) or (len(args) > 1 and self.groups.hold(args[1]))):
+        elif what.decides and any(map(self.groups.hold, args)):
             result = self.decide(func, *args, **kwargs)
         else:
             result = func(*args, **kwargs)
@@ -180,7 +190,7 @@ class Format:
 
 
 class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
-    """Noise in all replicas. `reach` says how far it moves what each comparison compares, in their order.
+    """Noise in all replicas, see `halves`. `reach` says how far it moves what each comparison compares, in their order.
 
     A reach is `window` times the movement, (groups, rows, ...); None where no comparison is in reach.
     """
@@ -212,22 +222,28 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
         scale = copies[:, :1] if scale is None else scale.view(copies[:, :1].shape)
         if self.format.tiny > 1e-30:  # float16; elsewhere such numbers do not come up, and the results' own floor is enough
             scale = torch.where(scale == 0, 0.0, scale.abs().clamp(min=self.format.tiny))
-        moved = copies[:, 1:]
-        moved.addcmul_(toss(self.at, moved.shape), scale, value=level)
-        self.at += moved.numel()
+        for moved, strength in zip(halves(copies[:, 1:], 1), (1.0, STRONG), strict=True):
+            moved.addcmul_(toss(self.at, moved.shape), scale, value=level * strength)
+            self.at += moved.numel()
 
     def _contraction(self, result: Tensor, func: Any, args: Sequence[Any], kwargs: Any) -> Tensor:
-        factors = [self.groups.first(arg) if self.groups.hold(arg) else arg for arg in args]
-        size, squares = 1.0, []
-        for factor in factors:
-            if isinstance(factor, Tensor):  # squares of these neither overflow nor underflow
-                largest = factor.abs().amax().clamp_min_(torch.finfo(factor.dtype).tiny)
-                size, factor = size * largest, (factor / largest).square_()
-            squares.append(factor)
-        total, own = func(*squares, **kwargs), self.groups.first(result) / size
-        pairs = len(args) > 1 and isinstance(args[1], Tensor)
-        length = factors[0].shape[-1] if pairs else factors[0].numel() / max(total.numel(), 1)
-        return total.add_(own.square_().div_(3)).mul_(length).sqrt_().mul_(size)
+        """The scale of a sum or product in its exact copies; of three tensors the first is added to the product of the others."""
+        exact = [self.groups.first(arg) if self.groups.hold(arg) else arg for arg in args]
+        *added, first, second = [None, *exact][: 1 + sum(isinstance(arg, Tensor) for arg in exact)]
+        factors = [factor for factor in (first, second) if factor is not None]
+        largest = [factor.abs().amax().clamp_min_(torch.finfo(factor.dtype).tiny) for factor in factors]
+        squares = [
+            (factor / most).square_() for factor, most in zip(factors, largest, strict=True)
+        ]  # neither over- nor underflow
+        if len(factors) > 1:
+            length, total = factors[0].shape[-1], squares[0] @ squares[1]
+        else:
+            total = func(squares[0], *args[1:], **kwargs)
+            length = factors[0].numel() / max(total.numel(), 1)
+        scale = torch.hypot(total.sqrt_().mul_(prod(largest[1:], start=largest[0])), self.groups.first(result) / 3**0.5)
+        for tensor in added[1:]:
+            scale = torch.hypot(scale, tensor)  # type: ignore[arg-type]
+        return scale.mul_(length**0.5)
 
     def decide(self, func: Any, *args: Any, **kwargs: Any) -> Any:
         self.reach.append(self._reach(args))
@@ -236,8 +252,8 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
 
     def _reach(self, args: Sequence[Any]) -> Tensor | None:
         difference = self.groups.apart(_compared(args))
-        moved = difference[:, 1:] - difference[:, :1]
-        far = self.window * moved.square_().mean(1).sqrt_()
+        weak, strong = halves((difference[:, 1:] - difference[:, :1]).square_(), 1)
+        far = self.window * torch.maximum(weak.mean(1), strong.mean(1) / STRONG**2).sqrt_()
         near = (difference[:, 0].abs() <= far) & (far > 0)
         return torch.where(near, far, 0.0) if near.any() else None
 

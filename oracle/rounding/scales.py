@@ -5,6 +5,7 @@ digits. No layer needs a formula for it.
 """
 
 import zlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +14,15 @@ from numpy.typing import NDArray
 from manualbp import Quantity, Trace
 from oracle.case import Case, float_info
 from oracle.rounding.chain import Chain
-from oracle.rounding.noise import Decisions, Format, Groups, RoundingNoise
+from oracle.rounding.noise import STRONG, Decisions, Format, Groups, RoundingNoise, halves
 from oracle.verdict import TOLERANCE
 
-#: So many noisy replicas stand behind each scale, and so many in which comparisons fall otherwise.
-NOISY, OTHERWISE = 16, 8
+#: Copies of a computation, one of them exact: for the noise, and for comparisons that fall otherwise. Primes: a case takes
+#: the first that divides none of its sizes, so that no other tensor looks like one with replicas.
+NOISY, OTHERWISE = (17, 19, 23, 29, 31), (11, 13, 17, 19, 23)
+
+#: How often the largest jump that was seen is allowed: several may come together, but not TOLERANCE of them.
+JUMPS = 2.0
 
 Scale = dict[Quantity, NDArray[np.float64]]
 
@@ -45,47 +50,79 @@ def seed(name: str) -> int:
     return zlib.crc32(name.encode())
 
 
-def movement(exact: Any, noisy: Any) -> NDArray[np.float64]:
-    """The root mean square over the replicas of how far each element moved; what is not finite did not move."""
+def distances(exact: Any, copies: Any) -> NDArray[np.float64]:
+    """How far each element of each replica moved; what is not finite did not move."""
     with np.errstate(invalid="ignore", over="ignore"):
-        moved = np.abs(noisy - exact)
-    moved = np.where(np.isfinite(moved), moved, 0.0)
-    furthest = moved.max(axis=0)
-    share = moved / np.where(furthest > 0, furthest, 1.0)  # whose squares neither overflow nor underflow
-    return furthest * np.sqrt(np.mean(share * share, axis=0))
+        moved = np.abs(copies - exact)
+    return np.where(np.isfinite(moved), moved, 0.0)
+
+
+def furthest(exact: Any, copies: Any) -> NDArray[np.float64]:
+    """How far each element moved in the replica in which it moved most."""
+    found: NDArray[np.float64] = distances(exact, copies).max(axis=0)
+    return found
+
+
+def movement(exact: Any, copies: Any) -> NDArray[np.float64]:
+    """The root mean square over the replicas of how far each element moved."""
+    moved = distances(exact, copies)
+    most = moved.max(axis=0)
+    share = moved / np.where(most > 0, most, 1.0)  # whose squares neither overflow nor underflow
+    return most * np.sqrt(np.mean(share * share, axis=0))
+
+
+def response(exact: Any, copies: Any) -> NDArray[np.float64]:
+    """How far a unit roundoff after each operation moves each element, as the replicas of `RoundingNoise` show it."""
+    weak, strong = halves(copies, 0)
+    return np.maximum(movement(exact, weak), movement(exact, strong) / STRONG)
 
 
 def floor(array: Any, exact: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:
-    """The rounding of the result itself: a unit roundoff of each element, and never less than the smallest float.
+    """The rounding of the result itself: a unit roundoff of each element.
 
-    Where `exact`, the same in float64, is 0 too, nothing is rounded and the floor is 0.
+    Below the smallest normal number there are fewer digits, or none where a vector unit flushes them to 0, as float64's and
+    float32's do (float16 is computed in float32): there all numbers are one, and 0 is one of them. Elsewhere, where `exact`, the
+    same in float64, is 0 too, nothing is rounded and the floor is 0.
     """
+    info = float_info(dtype)
     size = np.abs(np.asarray(array, dtype=np.float64))
     size = np.where(size > 0, size, np.abs(np.asarray(exact, dtype=np.float64)))
-    smallest = float(float_info(dtype).smallest_subnormal)
-    return np.where(np.isfinite(size) & (size > 0), np.maximum(unit_roundoff(dtype) * size, smallest), 0.0)
+    size = np.where(np.isfinite(size), size, 0.0)
+    least = float(info.smallest_subnormal)
+    relative = np.where(size > 0, np.maximum(unit_roundoff(dtype) * size, least), 0.0)
+    if dtype == np.float16:
+        return relative
+    smallest = float(info.smallest_normal)
+    return np.where(size < smallest, np.maximum(relative, smallest / TOLERANCE), relative)
+
+
+def groups_of(case: Case, copies: Sequence[int], groups: int = 2) -> Groups:
+    """Groups whose number of copies cannot be mistaken for anything else in this case."""
+    arrays = [case.x, case.target, *(array for own in case.params for array in own.values())]
+    sizes = {size for array in arrays for size in np.shape(array)}
+    return Groups(groups, next((p for p in copies if not any(size % p == 0 for size in sizes)), copies[-1]) - 1)
 
 
 def scales(case: Case, reference: Trace) -> Scales:
     """The rounding scale of every element of every quantity that the reference gives, in the case's dtype."""
     wanted = {quantity: array for quantity, array in reference.quantities().items() if array is not None}
-    groups = Groups(2, NOISY)
+    groups = groups_of(case, NOISY)
     noise = RoundingNoise(groups, format_of(case.dtype), TOLERANCE, seed(case.name))
     with np.errstate(all="ignore"):
         moved = _by_group(Chain(case, groups, reference).run(noise), groups)
         found = [
             {
-                quantity: np.maximum(floor(array, numbers[quantity][0], case.dtype), movement(*_split(numbers[quantity])))
+                quantity: np.maximum(floor(array, numbers[quantity][0], case.dtype), response(*_split(numbers[quantity])))
                 for quantity, array in wanted.items()
             }
             for numbers in moved
         ]
         if any(each is not None for each in noise.reach):
-            groups = Groups(2, OTHERWISE)
+            groups = groups_of(case, OTHERWISE)
             other = _by_group(Chain(case, groups, reference).run(Decisions(groups, noise.reach)), groups)
             for scale, numbers in zip(found, other, strict=True):
                 for quantity in scale:
-                    scale[quantity] = np.hypot(scale[quantity], movement(*_split(numbers[quantity])))
+                    scale[quantity] = scale[quantity] + furthest(*_split(numbers[quantity])) * (JUMPS / TOLERANCE)
     return Scales(*found)
 
 
@@ -98,7 +135,7 @@ class Hulls(NamedTuple):
 
 def hulls(case: Case, reference: Trace) -> Hulls:
     """What a gradient may be where an input lies exactly on a kink: the other values between the one-sided ones."""
-    groups = Groups(2, OTHERWISE)
+    groups = groups_of(case, OTHERWISE)
     with np.errstate(all="ignore"):
         tried = _by_group(Chain(case, groups, reference).run(Decisions(groups, ties=True)), groups)
     return Hulls(*({quantity: (array.min(axis=0), array.max(axis=0)) for quantity, array in found.items()} for found in tried))
