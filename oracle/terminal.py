@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from oracle.accuracy import Atlas
     from oracle.calibration import Calibration
     from oracle.explain import Explanation, Step
+    from oracle.mutants.detection import Detection
     from oracle.report import Report
 
 #: Failing rows shown; the rest is in the report.
@@ -129,11 +130,11 @@ def show_calibration(console: Console, calibration: "Calibration") -> None:
     console.print(Text(calibration.sentence), soft_wrap=True)
     table = _table(
         "\nSigmas of the arrays that are not equal to the last bit", ("dtype",),
-        ("arrays", "equal", "settled", "median", "99 %", "99.9 %", "largest", "below half"),
+        ("arrays", "apart", "median", "99.9 %", "largest", "below half"),
     )  # fmt: skip
     for dtype, found in calibration.figures.items():
-        counts = (f"{found[name]:,}" for name in ("arrays", "equal", "settled"))
-        sigmas = (_number(found[name]) for name in ("median", "p99", "p999", "max"))
+        counts = (f"{found[name]:,}" for name in ("arrays", "apart"))
+        sigmas = (_number(found[name]) for name in ("median", "p999", "max"))
         table.add_row(dtype, *counts, *sigmas, f"{found['share_below_half']:.3%}", style="" if found["fits"] else "red")
     console.print(table)
     alarms = calibration.alarms
@@ -151,6 +152,45 @@ def show_calibration(console: Console, calibration: "Calibration") -> None:
         )
     if len(alarms) > SHOWN:
         console.print(f"  and {len(alarms) - SHOWN:,} more", style="dim")
+
+
+def show_mutants(console: Console, detection: "Detection") -> None:
+    """The answer, the counts, what is missed or misnamed; beside it the other tools and the smallest visible error."""
+    from oracle.mutants.page import eps, percent, times
+
+    console.print(Text(("✓ " if detection.ok else "✗ ") + detection.answer, style="bold green" if detection.ok else "bold red"))
+    table = _table("\nPlanted mistakes", ("",), tuple(detection.dtypes))
+    for name, counts in detection.counts.items():
+        table.add_row(name.replace("_", " "), *(f"{count:,}" for count in counts.values()))
+    table.add_row("named, of the found", *(percent(detection.share_named([dtype])) for dtype in detection.dtypes))
+    console.print(table)
+    from oracle.mutants.trial import Outcome
+
+    for title, outcome in (("Missed", Outcome.MISSED), ("Misnamed", Outcome.MISNAMED), ("Not named", Outcome.UNMATCHED)):
+        trials = detection.which(outcome)
+        if trials:
+            console.print(f"\n{title}", style="bold")
+        for each in detection.listed(trials[:SHOWN]):
+            console.print(f"  {each['mistake']}, position {each['position']}, {each['module']}", soft_wrap=True, highlight=False)
+            console.print(f"      {each['command']}", style="dim", soft_wrap=True, highlight=False)
+        if len(trials) > SHOWN:
+            console.print(f"  and {len(trials) - SHOWN:,} more", style="dim")
+    for row in detection.found.alarms[:SHOWN]:
+        text = f"\nFalse alarm: {row.case}, {row.comparison}, {row.symbol}: {row.verdict}"
+        console.print(text, soft_wrap=True, highlight=False)
+    if detection.comparison:
+        table = _table("\nBeside what people use", ("tool", "dtype"), ("found", "false alarms", "named", "time"))
+        for line in detection.comparison:
+            table.add_row(
+                line.tool, line.dtype, f"{line.found} of {line.planted}", f"{line.alarms} of {line.correct}", str(line.named),
+                times(line.ratio),
+            )  # fmt: skip
+        console.print(table)
+    if detection.smallest:
+        table = _table("\nThe smallest visible error", ("dtype", "elements"), ("half found at", "all found at", "asked for"))
+        for tried in detection.smallest:
+            table.add_row(tried.dtype, tried.kind, eps(tried.half), eps(tried.every), eps(tried.goal) if tried.goal else "")
+        console.print(table)
 
 
 def _array(values: Any, width: int = 75) -> str:

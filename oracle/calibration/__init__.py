@@ -11,7 +11,7 @@ _HOME = {
     "Calibration": "oracle.calibration.model",
     "Tally": "oracle.calibration.tally",
     "calibrate": "oracle.calibration.run",
-    "tally": "oracle.calibration.run",
+    "count": "oracle.calibration.run",
 }
 __all__ = list(_HOME)
 

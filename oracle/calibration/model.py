@@ -26,7 +26,7 @@ Bins = Mapping[int, int]
 
 
 def quantile(bins: Bins, share: float) -> float:
-    """The upper end of the bin where this share of the arrays that have a number is reached, 0 for equal ones; NaN without any."""
+    """The upper end of the bin where this share of the arrays that have a number is reached; 0 for equal ones, NaN for none."""
     wanted = share * sum(number for at, number in bins.items() if at != NO_NUMBER)
     so_far = 0
     for at in sorted(bins):

@@ -8,7 +8,7 @@ from oracle.report.environment import environment
 from oracle.report.page import short
 
 #: Alarms listed on the page; all are in summary.json.
-SHOWN = 40
+SHOWN = 20
 
 
 def brief(module: str) -> str:

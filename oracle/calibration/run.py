@@ -10,7 +10,7 @@ from oracle.check import rows
 from oracle.sweep import CHUNK, one_thread, pool
 
 
-def tally(numbers: Sequence[int], seed: int) -> Tally:
+def count(numbers: Sequence[int], seed: int) -> Tally:
     """Compare the networks of these numbers here and now, end to end and layerwise, as `oracle run --case` does."""
     found = Tally()
     for number in numbers:
@@ -40,11 +40,11 @@ def calibrate(first: int, cases: int, seed: int, *, jobs: int = 0, progress: Cal
     if processes(cases, jobs) == 1:
         one_thread()
         for chunk in chunks:
-            whole.add(tally(chunk, seed))
+            whole.add(count(chunk, seed))
             tell(len(chunk))
         return whole
     with pool(processes(cases, jobs)) as workers:
-        for future in as_completed([workers.submit(tally, chunk, seed) for chunk in chunks]):
+        for future in as_completed([workers.submit(count, chunk, seed) for chunk in chunks]):
             part = future.result()
             whole.add(part)
             tell(part.cases)

@@ -78,8 +78,8 @@ class Tally:
         for key, rows in other.largest.items():
             self._keep(key, rows)
         self.alarms = sorted([*self.alarms, *other.alarms], key=lambda placed: placed[1:3])
-        for name, (low, high) in other.ranges.items():
-            self._reach(name, low, high)
+        for name, limits in other.ranges.items():
+            self._reach(name, *limits)
         for kind, names in other.records.items():
             self.records.setdefault(kind, set()).update(names)
 
@@ -91,20 +91,19 @@ class Tally:
         layers = case.network.layers
         linear = [layer for layer in layers if isinstance(layer, Linear)]
         self._reach("depth", len(linear))
-        for layer in linear:
-            self._reach("width", min(layer.in_features, layer.out_features), max(layer.in_features, layer.out_features))
+        output = case.network.output_shape(case.x.shape)[0] // len(case.network.loss.inputs)
+        self._reach("width", *(layer.in_features for layer in linear), output)
         self._reach("batch", case.x.shape[-1])
         self._reach("axes between features and batch", case.x.ndim - 2)
         weights = [own["weight"].astype(np.float64) for layer, own in zip(layers, case.params, strict=False) if layer in linear]
         if sum(weight.size for weight in weights) >= ENOUGH_WEIGHTS:
             scaled = np.concatenate([np.ravel(weight) * np.sqrt(weight.shape[1]) for weight in weights])
-            gain = float(np.sqrt(np.mean(scaled**2)))
-            self._reach("gain", gain)
+            self._reach("gain", float(np.sqrt(np.mean(scaled**2))))
         self.records.setdefault("losses", set()).add(type(case.network.loss).__name__)
         activations = {type(layer).__name__ for layer in layers if not isinstance(layer, Linear)}
         self.records.setdefault("activations", set()).update(activations)
 
-    def _reach(self, name: str, low: float, high: float | None = None) -> None:
+    def _reach(self, name: str, *values: float) -> None:
         """Widen a range to hold these numbers."""
-        so_far = self.ranges.get(name, (low, low))
-        self.ranges[name] = min(so_far[0], low), max(so_far[1], low if high is None else high)
+        known = (*self.ranges.get(name, ()), *values)
+        self.ranges[name] = min(known), max(known)
