@@ -146,6 +146,15 @@ def _loss(case: Case, node: Array) -> tuple[Any, Array, dict[str, Array]]:
             return arb("nan")
         return found
 
+    def slope_of_term(column: tuple[int, ...], own: Array, feature: int) -> Ball:
+        try:
+            term = reduced.term(own, column, feature)
+        except (Straddles, Undefined):
+            return arb("nan")
+        weight = weights[(feature, *column)] if reduced.reduction == "none" else weights
+        found: Ball = slope_only(term.value * float(weight) / reduced.divisor())[1]
+        return found
+
     terms = {column: reduced.terms(column_of(node, column), column) for column in reduced.columns}
     if reduced.reduction == "none":
         value: Any = np.empty(reduced.value_shape, object)
@@ -157,7 +166,11 @@ def _loss(case: Case, node: Array) -> tuple[Any, Array, dict[str, Array]]:
     for column in reduced.columns:
         own = column_of(node, column)
         for index in np.ndindex(own.shape):
-            gradient[(*index, *column)] = slope(column, moved(own, index))
+            if reduced.one_by_one:
+                size = len(own) // reduced.definition.blocks
+                gradient[(*index, *column)] = slope_of_term(column, moved(own, index), index[0] % size)
+            else:
+                gradient[(*index, *column)] = slope(column, moved(own, index))
     grads = {}
     for name in of_loss[0] if of_loss else {}:
         keyword = reduced.definition.parameter(name)

@@ -52,7 +52,7 @@ class Reduced:
     """
 
     def __init__(self, record: Named, target: Any, shape: tuple[int, ...], params: Mapping[str, Any] | None = None) -> None:
-        options = record.options()
+        self.options = options = record.options()
         self.definition = definition(record, "loss")
         self.call = self.definition.bind(options)
         self.reduction: str = getattr(record, "reduction", options.get("reduction", "mean"))
@@ -83,6 +83,19 @@ class Reduced:
         if isinstance(found, np.ndarray):
             return found
         return pack([found], ()) if isinstance(found, Term) else pack(found)
+
+    @cached_property
+    def one_by_one(self) -> bool:
+        """Whether each term depends on one feature of each input alone, and all in the same way."""
+        several = any(isinstance(value, tuple) for value in self.options.values())
+        return not several and not self.params and self.shares[0].shape == (self.shape[0] // self.definition.blocks,)
+
+    def term(self, own: Array, column: Index, feature: int) -> Term:
+        """One term of a column where they are `one_by_one`: from its own features alone."""
+        blocks = [[number] for number in own[feature :: len(own) // self.definition.blocks]]
+        given = [column_of(self.target, column)[feature]] if self.target.size else None
+        (found,) = self.call(blocks, given)
+        return found
 
     @cached_property
     def shares(self) -> list[Array]:
