@@ -26,6 +26,7 @@ errors = Console(stderr=True)
 AGREE, FAILS, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_OUT = Path("reports/latest")
 ACCURACY_OUT = Path("reports/latest-accuracy")
+MUTANTS_OUT = Path("reports/latest-mutants")
 CALIBRATION_OUT = Path("reports/latest-calibration")
 
 
@@ -303,6 +304,74 @@ def calibrate(
         show_calibration(console, found)
         console.print(f"\nThe report: {folder / 'calibration.html'}", highlight=False, soft_wrap=True)
     raise typer.Exit(AGREE if found.ok else FAILS)
+
+
+@app.command()
+def mutants(
+    out: Out = None,
+    as_json: Json = False,
+    seed: Seed = 0,
+    mistake: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this mistake; may be repeated.")] = None,
+    activation: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this activation; may be repeated.")] = None,
+    loss: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this loss; may be repeated.")] = None,
+    shape: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this shape; may be repeated.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this dtype; may be repeated.")] = None,
+    case: Annotated[
+        list[str] | None, typer.Option(metavar="CASE", help="Plant in this case, everywhere; may be repeated.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Every place in every case of the sweep: hours.")] = False,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 means one per core.")] = 0,
+) -> None:
+    """Plant every mistake of the catalogue in networks that are right; count what is found, located and named.
+
+    Without options each mistake meets every activation and loss that it can be made in, every place in the network, every shape
+    and dtype; gradcheck and others are asked about a sample of them, and the smallest visible error is looked for. The report
+    goes into reports/latest-mutants. Options narrow it to the planted mistakes they name; --case writes files only with --out.
+    """
+    from oracle.files import check_folder
+    from oracle.mutants.selection import cases, plantings
+
+    folder = out if out or case else MUTANTS_OUT
+    narrowed = any((mistake, activation, loss, shape, dtype, case))
+    with _refusing():
+        chosen = cases(activation or (), loss or (), shape or (), dtype or (), case or ())
+        planned = plantings(chosen, mistake or (), seed=seed, every=full or bool(case))
+        if folder:
+            check_folder(folder)
+
+    start = time.perf_counter()
+    try:
+        from oracle.mutants.detection import Detection
+        from oracle.mutants.run import detect, tasks
+
+        wanted = tasks(planned, seed, () if narrowed else chosen)
+        workers = min(jobs or os.cpu_count() or 1, len(wanted))
+        with _progress(len(wanted), "planting") as progress:
+            found = detect(wanted, jobs=workers, progress=progress)
+        detection = Detection(
+            found,
+            seed=seed,
+            seconds=time.perf_counter() - start,
+            command=shlex.join(["oracle", *sys.argv[1:]]),
+            jobs=workers,
+        )
+        if folder:
+            with errors.status("writing the report"), _refusing():
+                detection.write(folder)
+    except KeyboardInterrupt:
+        errors.print("interrupted; no report was written", style="yellow")
+        raise typer.Exit(INTERRUPTED) from None
+
+    if as_json:
+        typer.echo(detection.to_json())
+    else:
+        from oracle.terminal import show_mutants
+
+        console = Console()
+        show_mutants(console, detection)
+        if folder:
+            console.print(f"\nThe report: {folder / 'mutants.html'}", highlight=False, soft_wrap=True)
+    raise typer.Exit(AGREE if detection.ok else FAILS)
 
 
 @app.command()

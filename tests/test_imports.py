@@ -69,8 +69,8 @@ def test_manualbp_never_imports_the_oracle_and_the_textbook_shares_nothing():
 #: From the foundation up; a module may import what stands before it.
 ORDER = [
     "files", "case", "inputs", "regimes", "alone", "drawn", "data", "suite", "twins", "conventions", "referee", "judge",
-    "verdict", "manual_run", "torch_run", "mistakes", "rounding", "discrepancy", "check", "training", "sweep", "explain", "report", "accuracy",
-    "calibration", "terminal", "cli", "__main__",
+    "verdict", "formulas", "manual_run", "torch_run", "mistakes", "rounding", "diagnosis", "discrepancy", "corrected", "check", "training", "sweep", "explain", "report", "accuracy",
+    "calibration", "mutants", "terminal", "cli", "__main__",
 ]  # fmt: skip
 
 

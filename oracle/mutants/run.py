@@ -1,0 +1,72 @@
+"""Everything on all cores."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, as_completed
+from dataclasses import dataclass, field
+from typing import Any
+
+from oracle.case import DTYPES, Spec
+from oracle.discrepancy import Row
+from oracle.mutants.comparison import Judged, judge_all, picks
+from oracle.mutants.selection import Planting
+from oracle.mutants.smallest import Probe, probe
+from oracle.mutants.trial import Trial, Tried, try_all
+from oracle.sweep import one_thread, pool
+
+
+@dataclass
+class Found:
+    """What was found: every trial, the rows of the right candidates, what all tools say, and the smallest errors seen."""
+
+    trials: list[Trial] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+    alarms: list[Row] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
+    probes: list[Probe] = field(default_factory=list)
+
+
+#: A function and its arguments; the function's result says what it is about.
+Task = tuple[Callable[..., Any], Any, int]
+
+
+def tasks(plantings: Sequence[Planting], seed: int, compared: Sequence[Spec] = ()) -> list[Task]:
+    """What is to be done, the long ones first: with `compared` the other tools too, and the smallest visible error."""
+    beside: list[Task] = [(probe, dtype, seed) for dtype in DTYPES] if compared else []
+    beside += [(judge_all, pick, seed) for pick in (picks(compared, seed) if compared else ())]
+    return beside + [(try_all, planting, seed) for planting in plantings]
+
+
+def detect(wanted: Sequence[Task], *, jobs: int = 1, progress: Callable[[int], None] | None = None) -> Found:
+    """Do these tasks; `progress` is told each time how many were finished.
+
+    `jobs` is the number of processes, 1 means this one. But for the times the result does not depend on it.
+    """
+    tell = progress or (lambda _: None)
+    parts: list[Any] = [None] * len(wanted)
+    if jobs <= 1:
+        one_thread()
+        for number, (do, given, seed) in enumerate(wanted):
+            parts[number] = do(given, seed)
+            tell(1)
+        return _joined(parts)
+    with pool(jobs) as workers:
+        numbers: dict[Future[Any], int] = {
+            workers.submit(do, given, seed): number for number, (do, given, seed) in enumerate(wanted)
+        }
+        for future in as_completed(numbers):
+            parts[numbers[future]] = future.result()
+            tell(1)
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Any]) -> Found:
+    found = Found()
+    for part in parts:
+        if isinstance(part, Tried):
+            found.trials += part.trials
+            found.rows[part.dtype] = found.rows.get(part.dtype, 0) + part.rows
+            found.alarms += part.alarms
+        else:
+            found.judged += [each for each in part if isinstance(each, Judged)]
+            found.probes += [each for each in part if isinstance(each, Probe)]
+    return found
