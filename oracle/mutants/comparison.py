@@ -8,6 +8,8 @@ from random import Random
 from statistics import median
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+
 from manualbp import Trace
 from oracle.case import Case, Spec
 from oracle.check import END_TO_END
@@ -94,7 +96,8 @@ def _chosen(pick: Pick, seed: int) -> tuple[Bench, Mistake, int] | None:
 def judge_all(pick: Pick, seed: int) -> list[Judged]:
     """All tools on one case."""
     picked = _chosen(pick, seed)
-    return list(_judged(*picked, pick.source)) if picked else []
+    with np.errstate(all="ignore"):  # what is wrong may overflow
+        return list(_judged(*picked, pick.source)) if picked else []
 
 
 def _judged(bench: Bench, mistake: Mistake, position: int, source: str) -> Iterator[Judged]:

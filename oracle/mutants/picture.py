@@ -25,12 +25,11 @@ _CLASSES = {
     Outcome.NAMED: "n",
     Outcome.EQUIVALENT: "e",
 }
+_COLOURS = {"m": "#c62828", "x": "#8e24aa", "u": "#e08a1e", "c": "#8fc1e8", "n": "#2f6fb5"}
 STYLE = (
     ".mut{font:11px system-ui,sans-serif;color:var(--ink)}.mut text{fill:currentColor}.mut .d{font-size:9px;fill-opacity:.65}"
-    ".m{fill:#c62828;background:#c62828}.x{fill:#8e24aa;background:#8e24aa}.u{fill:#e08a1e;background:#e08a1e}"
-    ".c{fill:#8fc1e8;background:#8fc1e8}.n{fill:#2f6fb5;background:#2f6fb5}"
-    ".mut .e,.key.e{fill:none;background:none;stroke:currentColor;stroke-opacity:.4}.key.e{border:1px solid var(--soft)}"
-    "@media(prefers-color-scheme:dark){.c{fill:#a9d2f3;background:#a9d2f3}.n{fill:#4c8fd8;background:#4c8fd8}}"
+    + "".join(f".mut .{mark}{{fill:{colour}}}.key.{mark}{{background:{colour}}}" for mark, colour in _COLOURS.items())
+    + ".mut .e{fill:none;stroke:currentColor;stroke-opacity:.4}.key.e{border:1px solid var(--soft)}"
 )
 
 

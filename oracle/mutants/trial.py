@@ -6,6 +6,8 @@ from enum import StrEnum
 from functools import cache, cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from manualbp import Quantity, Trace
 from oracle import check, judge
 from oracle.case import Case, Spec
@@ -66,10 +68,6 @@ class Trial(NamedTuple):
     answer: str = ""
 
 
-#: Arrays of a trace, by quantity.
-Arrays = Mapping[Quantity, Any]
-
-
 @dataclass(frozen=True)
 class Bench:
     """Everything about a case that is the same for all mistakes planted in it, computed once."""
@@ -86,7 +84,7 @@ class Bench:
         return cls(case, reference, scales(case, reference), manual_run(case), layerwise_run(case, reference))
 
     @cached_property
-    def _wanted(self) -> Arrays:
+    def _wanted(self) -> Mapping[Quantity, Any]:
         return self.reference.quantities()
 
     @cached_property
@@ -213,7 +211,8 @@ def try_all(planting: Planting, seed: int) -> Tried:
     """Plant everything that is chosen for one case."""
     bench = Bench.of(build(Spec.parse(planting.case), seed))
     by_name = {mistake.name: mistake for mistake in catalogue()}
-    trials = [try_one(bench, by_name[name], position) for name, position in planting.places]
+    with np.errstate(all="ignore"):  # what is wrong may overflow
+        trials = [try_one(bench, by_name[name], position) for name, position in planting.places]
     return Tried(trials, str(bench.case.dtype), len(bench.right), bench.alarms)
 
 
