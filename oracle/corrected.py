@@ -5,7 +5,7 @@ proved that on the layer alone. This run goes through the network in float64, la
 the referee, so that what follows from the inaccuracy is told from a mistake.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,11 @@ class UnknownTruthError(ValueError):
     """The referee cannot say what the truth is on the numbers that come up."""
 
 
-def corrected_run(case: Case, inaccurate: Collection[int]) -> Trace:
+def corrected_run(case: Case, inaccurate: Collection[int], disturb: Callable[[Any], Any] = np.asarray) -> Trace:
     """Values and gradients in float64, by the referee at these positions and by torch at all others.
 
-    Raises UnknownTruthError where the referee does not know.
+    `disturb` is what happens to numbers that a layer hands on: nothing, or a rounding. Raises UnknownTruthError where the referee
+    does not know.
     """
     layers, count = case.network.layers, len(case.network.layers)
     params = [{name: array.astype(np.float64) for name, array in own.items()} for own in case.params]
@@ -35,12 +36,12 @@ def corrected_run(case: Case, inaccurate: Collection[int]) -> Trace:
             if at in inaccurate:
                 shape = Network((layer,), UPSTREAM).output_shape(values[-1].shape)
                 by_torch = _batch_last(_forward(case, layer, own, values[-1])[0])
-                values.append(_truth(_alone(layer, own, values[-1], np.ones(shape)), by_torch, "value", 1))
+                values.append(disturb(_truth(_alone(layer, own, values[-1], np.ones(shape)), by_torch, "value", 1)))
             else:
-                values.append(_batch_last(_forward(case, layer, own, values[-1])[0]))
+                values.append(disturb(_batch_last(_forward(case, layer, own, values[-1])[0])))
         of_loss = params[count] if len(params) > count else {}
         loss, gradient, own_gradients = _through_loss(case, of_loss, values[-1], referee=count in inaccurate)
-        gradients, parameter_gradients = [gradient], [own_gradients] if of_loss else []
+        gradients, parameter_gradients = [disturb(gradient)], [own_gradients] if of_loss else []
         for at in reversed(range(count)):
             layer, own, upstream = layers[at], params[at], gradients[-1]
             output, given, leaves = _forward(case, layer, own, values[at])
@@ -50,7 +51,7 @@ def corrected_run(case: Case, inaccurate: Collection[int]) -> Trace:
                 alone = _alone(layer, own, values[at], upstream)
                 gradient = _truth(alone, gradient, "gradient")
                 own_gradients = {name: _truth(alone, array, "parameter", 0, name) for name, array in own_gradients.items()}
-            gradients.append(gradient)
+            gradients.append(disturb(gradient))
             parameter_gradients.append(own_gradients)
     return Trace(case.network, loss, tuple(values), tuple(gradients[::-1]), tuple(parameter_gradients[::-1]))
 

@@ -99,7 +99,8 @@ def measure(
     if found.dtype != wanted.dtype:
         return Discrepancy(note=f"dtype {found.dtype}, the reference has {wanted.dtype}")
 
-    allowed = np.broadcast_to(TOLERANCE * np.asarray(scale, dtype=np.float64), found.shape)
+    with np.errstate(over="ignore"):
+        allowed = np.broadcast_to(TOLERANCE * np.asarray(scale, dtype=np.float64), found.shape)
     finite = np.isfinite(found) & np.isfinite(wanted)
     if finite.all():
         result, outside = _measure_finite(found, wanted, allowed, "")
@@ -128,7 +129,7 @@ def _on_kinks(
     at = tuple(map(int, np.unravel_index(int(np.argmax(outside)), found.shape)))
     return result._replace(
         verdict=Verdict.KINK,
-        note=f"a kink: anything from {float(low[at]):.6g} to {float(high[at]):.6g} is a subgradient at {_index(at)}; the candidate "
+        note=f"a kink: from {float(low[at]):.6g} to {float(high[at]):.6g} all are subgradients at {_index(at)}; the candidate "
         f"takes another than torch at {np.count_nonzero(outside)} of {found.size} elements",
     )
 

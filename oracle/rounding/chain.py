@@ -40,13 +40,13 @@ class Chain:
         for layer, own in zip(layers, self.params, strict=False):
             drawn = layer.noise(self._case_shape(values[-1]), self.case.dtype) if isinstance(layer, Activation) else None
             extra = () if drawn is None else (self._spread(to_torch(drawn)),)
-            params, given = _leaves(own), self._handed(values[-1], len(values) - 1).requires_grad_()
+            params, given = _leaves(own), self._given(values, mode).requires_grad_()
             with mode:
                 output = layer_of_replicas(layer, params, given, *extra)
             steps.append((output, given, params))
             values.append(_within(output.detach(), layer))
         params = _leaves(self.params[count] if len(self.params) > count else {})
-        given = self._handed(values[-1], count).requires_grad_()
+        given = self._given(values, mode).requires_grad_()
         with mode:
             loss = loss_of_replicas(self.case.network.loss, params, given, self.target)
         gradients: list[Tensor] = []
@@ -57,7 +57,8 @@ class Chain:
                 found = torch.autograd.grad(output, [start, *own.values()], upstream, materialize_grads=True)
             gradients.append(found[0])
             parameter_gradients.append(dict(zip(own, found[1:], strict=True)))
-            upstream = self._handed(found[0], count + 1 - len(gradients), back=True)
+            upstream = found[0].detach().clone()
+            self._as_reference(upstream, "gradients", count + 1 - len(gradients))
         if len(self.params) == count:
             del parameter_gradients[0]
         return Trace(
@@ -68,14 +69,20 @@ class Chain:
             tuple({name: to_numpy(grad) for name, grad in own.items()} for own in reversed(parameter_gradients)),
         )
 
-    def _handed(self, tensor: Tensor, node: int, *, back: bool = False) -> Tensor:
-        """What the next layer is given at a node, forward or back: the second group has the reference's numbers there."""
-        copy = tensor.detach().clone()
-        if self.groups.groups > 1 and self.reference:
-            known = (self.reference.gradients if back else self.reference.values)[node]
-            if known is not None:
-                copy[self.groups.copies :] = to_torch(np.asarray(known)).double()
+    def _given(self, values: list[Tensor], mode: Replicas) -> Tensor:
+        """What the next layer is given: the last values, which are numbers of their own where they are not the input."""
+        copy = values[-1].detach().clone()
+        if len(values) > 1:
+            mode.handed_over(copy)
+            copy = _within(copy, self.case.network.layers[len(values) - 2])
+        self._as_reference(copy, "values", len(values) - 1)
         return copy
+
+    def _as_reference(self, tensor: Tensor, what: str, node: int) -> None:
+        """Give the second group the numbers that the reference has at a node."""
+        known = getattr(self.reference, what)[node] if self.reference and self.groups.groups > 1 else None
+        if known is not None:
+            tensor[self.groups.copies :] = to_torch(np.asarray(known)).double()
 
     def _case_shape(self, value: Tensor) -> tuple[int, ...]:
         """The shape (features, *extra, m) that a node has in the case."""

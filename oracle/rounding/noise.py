@@ -175,6 +175,9 @@ class Replicas(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def put_together(self, result: Tensor) -> None:
         """A composite operation has made these numbers, which may be changed in place."""
 
+    def handed_over(self, result: Tensor) -> None:
+        """A layer hands these numbers on, which may be changed in place."""
+
     @abstractmethod
     def decide(self, func: Any, *args: Any, **kwargs: Any) -> Any:
         """What a comparison decides in each replica."""
@@ -207,7 +210,13 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
             self.disturb(result, self.format.inside, self._contraction(result, func, args, kwargs))
             if level == self.format.inside:
                 return
+            if len(args) > 2 and isinstance(args[2], Tensor):  # the product is rounded before something is added to it, or not
+                self.disturb(result, level, self.groups.first(result - args[0]))
         self.disturb(result, level)
+
+    def handed_over(self, result: Tensor) -> None:
+        """What the next layer gets is not what this one keeps for its way back: each may come from another formula."""
+        self.disturb(result, self.format.unit_roundoff)
 
     def put_together(self, result: Tensor) -> None:
         if self.format.inside != self.format.unit_roundoff:
@@ -216,12 +225,13 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
     def disturb(self, tensor: Tensor, level: float, scale: Tensor | None = None) -> None:
         """Add level times scale, up or down, in all replicas; `scale` has the form of the exact copies, which it is by default.
 
-        What is not 0 is not rounded more finely than the smallest normal number.
+        What is not 0 is not rounded more finely than the smallest normal number, and never to a number of the other sign.
         """
         copies = self.groups.apart(tensor)
         scale = copies[:, :1] if scale is None else scale.view(copies[:, :1].shape)
         if self.format.tiny > 1e-30:  # float16; elsewhere such numbers do not come up, and the results' own floor is enough
-            scale = torch.where(scale == 0, 0.0, scale.abs().clamp(min=self.format.tiny))
+            size = scale.abs()
+            scale = torch.maximum(size, torch.clamp(size / (level * STRONG), max=self.format.tiny))
         for moved, strength in zip(halves(copies[:, 1:], 1), (1.0, STRONG), strict=True):
             moved.addcmul_(toss(self.at, moved.shape), scale, value=level * strength)
             self.at += moved.numel()
@@ -292,7 +302,7 @@ class Decisions(Replicas):  # type: ignore[no-untyped-call]
         moved = torch.zeros_like(difference) if reach is None else sides * reach.unsqueeze(1)
         if self.ties:
             moved += sides * (difference == 0) * torch.finfo(difference.dtype).tiny
-        zero = [torch.zeros(()) if isinstance(other, Tensor) else 0.0 for other in args[1:]]
+        zero = [torch.zeros((), dtype=compared.dtype) if isinstance(other, Tensor) else 0.0 for other in args[1:]]
         otherwise = func((difference + moved).view(compared.shape), *zero, **kwargs)
         return torch.where(moved.view(compared.shape) != 0, otherwise, plain)
 
