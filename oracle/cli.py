@@ -107,6 +107,7 @@ def run(
     full: Annotated[
         bool, typer.Option("--full", help="The whole product of activations, losses, shapes and dtypes: hours.")
     ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Another subgradient than torch's at a kink fails as well.")] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 means one per core.")] = 0,
 ) -> None:
     """Compare every activation and loss, alone and in networks, then real data, with torch.autograd; write the report.
@@ -136,10 +137,12 @@ def run(
         report = Report(
             table(result.rows),
             result.curves,
+            result.diagnoses,
             seed=seed,
             seconds=time.perf_counter() - start,
             command=shlex.join(["oracle", *sys.argv[1:]]),
             jobs=processes(texts, jobs),
+            strict=strict,
         )
         if folder:
             with errors.status("writing the report"), _refusing():

@@ -3,27 +3,52 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice, repeat
 from typing import Any
+
+import numpy as np
 
 from oracle import alone, drawn, inputs
 from oracle.case import Case, Spec
-from oracle.data import is_data, load
+from oracle.data import is_data, load, without_step
 from oracle.discrepancy import Row
+from oracle.verdict import Verdict
 
 #: Cases that one task takes: enough to make the hand-over cheap, few enough for the progress bar to move.
 CHUNK = 24
+#: So many failing cases are diagnosed, the first ones: a fault in one layer fails hundreds, and the advice is the same.
+DIAGNOSED = 20
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The diagnosis of one failing case in plain data, without the command that repeats it.
+
+    location   where it goes wrong, in one line
+    inferred   True where that is a conclusion from what is right and what is not
+    matches    an entry for each mistake or likeness: name, position, explanation, effect, formula, symbol, sigmas; entries
+               with the same number `match` reproduce the candidate together, others are alternatives
+    lines      all of it in words, (kind, text), kinds as in `oracle.diagnosis.Line`
+    """
+
+    case: str
+    location: str
+    inferred: bool
+    matches: tuple[dict[str, Any], ...]
+    lines: tuple[tuple[str, str], ...]
 
 
 @dataclass
 class Result:
-    """What the cases gave: rows and training curves, both in the order of the cases."""
+    """What the cases gave: rows, training curves, diagnoses of the first that fail, all in the order of the cases."""
 
     rows: list[Row] = field(default_factory=list)
     curves: list[Any] = field(default_factory=list)
+    diagnoses: list[Advice] = field(default_factory=list)
 
 
 def run_cases(texts: Sequence[str], seed: int) -> Result:
@@ -33,23 +58,62 @@ def run_cases(texts: Sequence[str], seed: int) -> Result:
 
     result = Result()
     for text in texts:
+        result.rows += rows(_build(text, seed))
         if is_data(text):
-            _, case = load(text, seed)
             along, curves = train_and_compare(text, seed)
-            result.rows += rows(case) + along
+            result.rows += along
             result.curves.append(curves)
-        else:
-            result.rows += rows(_build(text, seed))
     return result
 
 
 def _build(text: str, seed: int) -> Case:
-    """The numbers of a case that is drawn, alone or in a network."""
+    """The numbers of a case: real data, or drawn, alone or in a network."""
+    if is_data(text):
+        return load(text, seed)[1]
     if drawn.is_drawn(text):
         return drawn.build(drawn.Drawn.parse(text), seed)
     if alone.is_alone(text):
         return alone.build(alone.Alone.parse(text), seed)
     return inputs.build(Spec.parse(text), seed)
+
+
+def failing(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows that fail, by case; a step of a training belongs to its data case."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if Verdict(row.verdict).fails:
+            found.setdefault(without_step(row.case), []).append(row)
+    return found
+
+
+def advise(text: str, seed: int, found: Sequence[Row]) -> Advice:
+    """Diagnose a case whose failing rows are `found`; a training is looked at where it starts."""
+    from oracle.check import ALONE, END_TO_END, LAYERWISE, TRAINING
+    from oracle.diagnosis import diagnose
+    from oracle.manual_run import layerwise_run, manual_run
+    from oracle.torch_run import torch_run
+
+    case = _build(text, seed)
+    reference = torch_run(case)
+    known = {quantity.symbol for quantity in reference.quantities()}
+    through, own = (
+        known - {row.symbol for row in found if row.comparison in (comparison, ALONE)} for comparison in (END_TO_END, LAYERWISE)
+    )
+    candidate, by_layer = manual_run(case), layerwise_run(case, reference)
+    with np.errstate(all="ignore"):  # what a mistake would have given need not be finite
+        diagnosis = diagnose(case, reference, candidate, by_layer, passed=through, passed_layerwise=own)
+    lines = diagnosis.lines(None)
+    if all(row.comparison == TRAINING for row in found):
+        first = found[0]
+        lines = (
+            lines[0]._replace(text=f"Right at the start of the training; {first.symbol} is not at {first.case[len(text) + 1 :]}"),
+        )
+    matches = (
+        {**part._asdict(), "sigmas": match.sigmas, "match": number}
+        for number, match in enumerate(diagnosis.matches)
+        for part in match.parts
+    )
+    return Advice(text, lines[0].text, diagnosis.location.inferred, tuple(matches), lines)
 
 
 def one_thread() -> None:
@@ -85,20 +149,26 @@ def sweep(texts: Sequence[str], seed: int, *, jobs: int = 0, progress: Callable[
     tasks, jobs = _tasks(texts), processes(texts, jobs)
     parts: list[Result] = [Result()] * len(tasks)
     tell = progress or (lambda _: None)
+
+    def joined(each: Callable[..., Iterable[Advice]]) -> Result:
+        rows = [row for part in parts for row in part.rows]
+        wrong = dict(islice(failing(rows).items(), DIAGNOSED))
+        return Result(
+            rows, [curve for part in parts for curve in part.curves], list(each(advise, wrong, repeat(seed), wrong.values()))
+        )
+
     if jobs <= 1:
         one_thread()
         for number, task in enumerate(tasks):
             parts[number] = run_cases(task, seed)
             tell(len(task))
-    else:
-        with pool(jobs) as workers:
-            numbers: dict[Future[Result], int] = {
-                workers.submit(run_cases, task, seed): number for number, task in enumerate(tasks)
-            }
-            for future in as_completed(numbers):
-                parts[numbers[future]] = future.result()
-                tell(len(tasks[numbers[future]]))
-    return Result([row for part in parts for row in part.rows], [curve for part in parts for curve in part.curves])
+        return joined(map)
+    with pool(jobs) as workers:
+        numbers: dict[Future[Result], int] = {workers.submit(run_cases, task, seed): number for number, task in enumerate(tasks)}
+        for future in as_completed(numbers):
+            parts[numbers[future]] = future.result()
+            tell(len(tasks[numbers[future]]))
+        return joined(workers.map)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 
 #: Failing rows shown; the rest is in the report.
 SHOWN = 12
+#: How the lines of a diagnosis look, by their kind.
+_ADVICE = {"far": "dim", "what": "bold", "effect": "red", "formula": "green"}
 
 
 def _verdict(verdict: str) -> Text:
-    return Text(verdict, style="bold red" if Verdict(verdict).fails else "green")
+    """Red fails; yellow is outside the allowance, and no error unless asked."""
+    return Text(verdict, style="bold red" if Verdict(verdict).fails else "green" if verdict == Verdict.AGREE else "yellow")
 
 
 def _number(value: float) -> str:
@@ -38,7 +42,7 @@ def _table(title: str, left: tuple[str, ...], right: tuple[str, ...] = ()) -> Ta
 
 
 def show_report(console: Console, report: "Report") -> None:
-    """The answer, what fails and how to repeat it, the trainings."""
+    """The answer, the trainings, what fails, and for each diagnosed case where to look and how to repeat it."""
     from oracle.report.page import answer
 
     console.print(Text(("✓ " if report.ok else "✗ ") + answer(report), style="bold green" if report.ok else "bold red"))
@@ -54,18 +58,34 @@ def show_report(console: Console, report: "Report") -> None:
         return
     console.print("\nWhat fails: layerwise, a layer's own fault; end to end, its own or inherited", style="bold")
     for row in failing.head(SHOWN).to_dict("records"):
-        console.print(f"  {row['case']}", soft_wrap=True, highlight=False)
+        console.print(f"  {row['case']}", soft_wrap=True, highlight=False, markup=False)
         where = f"    layer {row['layer']} {row['module']}, {row['comparison']}: {row['symbol']} "
         console.print(Text.assemble(where, _verdict(row["verdict"])), soft_wrap=True)
         seen = f"by hand {_number(row['candidate'])}, autograd {_number(row['reference'])} at {row['worst_index']}"
-        details = [seen] * bool(row["worst_index"]) + [row["note"]] * bool(row["note"])
-        console.print(f"      {'; '.join(details)}", style="dim", soft_wrap=True, highlight=False)
+        off = f"{_number(row['sigmas'])} sigmas off"
+        details = [off] * (row["sigmas"] > 0) + [seen] * bool(row["worst_index"]) + [row["note"]] * bool(row["note"])
+        console.print(f"      {'; '.join(details)}", style="dim", soft_wrap=True, highlight=False, markup=False)
     if len(failing) > SHOWN:
         console.print(f"  and {len(failing) - SHOWN:,} rows more", style="dim")
-    again = report.repeat(failing.iloc[0]["case"])
-    if again:
-        console.print("\nTo repeat the first:", style="bold")
-        console.print(f"  {again}", soft_wrap=True, highlight=False)
+    for advice in report.diagnoses:
+        console.rule(style="red")
+        console.print(Text(advice.location, style="bold red"))
+        console.print(Text(f"  {advice.case}", style="dim"), soft_wrap=True)
+        for kind, text in advice.lines[1:]:
+            console.print(Padding(Text(text, style=_ADVICE.get(kind, "")), (0, 0, 0, 2)))
+        _show_command(console, "  To see it again:", report.repeat(advice.case))
+    if not report.diagnoses:
+        _show_command(console, "\nTo repeat the first:", report.repeat(failing.iloc[0]["case"]))
+    elif report.undiagnosed:
+        more = f"{report.undiagnosed:,} more case{' fails' if report.undiagnosed == 1 else 's fail'}"
+        console.print(f"\n{more}; only the first {len(report.diagnoses)} are diagnosed", style="dim", highlight=False)
+
+
+def _show_command(console: Console, title: str, command: str) -> None:
+    """A command on a line of its own, unbroken, to be copied."""
+    if command:
+        console.print(title, style="bold")
+        console.print(f"  {command}", soft_wrap=True, highlight=False, markup=False)
 
 
 def show_cases(console: Console, report: "Report") -> None:
@@ -75,12 +95,12 @@ def show_cases(console: Console, report: "Report") -> None:
     for (case, comparison), part in report.table.groupby(["case", "comparison"], observed=True, sort=False):
         if comparison == TRAINING:
             continue  # two hundred tables; the report has them
-        table = _table(f"\n{case}, {comparison}", ("layer", "quantity", "shape"), ("discrepancy", "ulps", "allowed"))
+        table = _table(f"\n{case}, {comparison}", ("layer", "quantity", "shape"), ("discrepancy", "ulps", "sigmas"))
         table.add_column("verdict")
         for row in part.to_dict("records"):
             table.add_row(
                 f"{row['layer']} {row['module']}", row["symbol"], row["shape"], _number(row["max_abs"]),
-                _number(row["max_ulp"]), _number(row["allowed"]), _verdict(row["verdict"]),
+                _number(row["max_ulp"]), _number(row["sigmas"]), _verdict(row["verdict"]),
             )  # fmt: skip
         console.print(table)
         for note in dict.fromkeys(part["note"]):

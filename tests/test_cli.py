@@ -37,7 +37,7 @@ def test_json_is_one_document_and_nothing_else(tmp_path):
     assert found.exit_code == 0
     summary = json.loads(found.stdout)
     assert summary["seed"] == 5
-    assert summary["verdicts"] == {"agree": 28, "reference": 0, "differ": 0, "nonfinite": 0, "missing": 0}
+    assert summary["verdicts"] == {"agree": 28, "reference": 0, "kink": 0, "differ": 0, "nonfinite": 0, "missing": 0}
 
 
 def test_one_case_shows_every_row_and_writes_nothing(tmp_path, monkeypatch):

@@ -4,22 +4,26 @@ import contextlib
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from oracle.case import Spec, SpecError
 from oracle.check import LAYERWISE
-from oracle.data import is_data, without_step
+from oracle.data import without_step
 from oracle.discrepancy import NOT_FINITE
 from oracle.inputs import repeat_command
+from oracle.suite import parse
 from oracle.training import Curves
-from oracle.verdict import TOLERANCE, Verdict, all_agree
+from oracle.verdict import TOLERANCE, Verdict
+
+if TYPE_CHECKING:
+    from oracle.sweep import Advice
 
 PACKAGES = ("torch", "numpy", "ml_dtypes", "python-flint", "pandas", "scikit-learn")
 
@@ -31,27 +35,42 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run found. `table` has one row per comparison of one array; see `oracle.discrepancy.Row` for its columns."""
+    """What a run found.
+
+    table      one row per comparison of one array; see `oracle.discrepancy.Row` for its columns
+    diagnoses  what is wrong with the first cases that fail
+    strict     a verdict `kink` fails as well
+    """
 
     table: pd.DataFrame
     curves: Sequence[Curves] = ()
+    diagnoses: "Sequence[Advice]" = ()
     seed: int = 0
     seconds: float = math.nan
     command: str = ""
     jobs: int = 1
+    strict: bool = False
     versions: dict[str, str] = field(default_factory=versions)
 
     @property
     def ok(self) -> bool:
         """True when something was compared and everything agrees."""
-        return all_agree(self.table["verdict"].unique())
+        return not self.table.empty and self.failing.empty
+
+    @property
+    def fails(self) -> set[str]:
+        """The verdicts that count as failing."""
+        return {verdict.value for verdict in Verdict if verdict.fails or (self.strict and verdict is Verdict.KINK)}
 
     @property
     def failing(self) -> pd.DataFrame:
         """The failing rows, those furthest outside first; a row without numbers comes before all others."""
-        kinds = [verdict.value for verdict in Verdict if verdict.fails]
-        failing = self.table[self.table["verdict"].isin(kinds)]
-        return failing.sort_values("margin", ascending=False, na_position="first", kind="stable")
+        return self._furthest_first(self.fails)
+
+    def _furthest_first(self, verdicts: Collection[str]) -> pd.DataFrame:
+        """The rows with one of these verdicts, by how much of the allowance they use."""
+        rows = self.table[self.table["verdict"].isin(verdicts)]
+        return rows.sort_values("margin", ascending=False, na_position="first", kind="stable")
 
     @cached_property
     def cases(self) -> list[str]:
@@ -68,18 +87,38 @@ class Report:
         return found
 
     @property
+    def closest(self) -> pd.DataFrame:
+        """The rows that agree and hold numbers, those that use most of their allowance first."""
+        agree = self._furthest_first({Verdict.AGREE})
+        return agree[agree["margin"].notna()]
+
+    @property
+    def settled(self) -> pd.DataFrame:
+        """The rows outside the allowance that do not fail, one of each kind first: torch is inaccurate, or there is a kink."""
+        return _each_kind_first(self._furthest_first({Verdict.REFERENCE, Verdict.KINK} - self.fails))
+
+    @property
     def worst(self) -> dict[str, Any]:
-        """The row that uses most of its allowance, or the first that failed without a number."""
-        if self.table.empty:
+        """The first row that fails; where none does, the one that agrees and uses most of its allowance."""
+        rows = self.closest if self.failing.empty else self.failing
+        if rows.empty:
             return {}
-        failing = self.failing
-        row = self.table.iloc[int(self.table["margin"].fillna(-1.0).to_numpy().argmax())] if failing.empty else failing.iloc[0]
+        row = rows.iloc[0]
         return {str(name): value for name, value in row.items()} | {"repeat": self.repeat(row["case"])}
 
     def repeat(self, case: str) -> str:
         """The command that runs this case again; empty where it is somebody's own."""
         name = without_step(case)
-        return repeat_command(name, self.seed) if name in self.specs or is_data(name) else ""
+        try:
+            parse(name)
+        except SpecError:
+            return ""
+        return repeat_command(name, self.seed) + " --strict" * self.strict
+
+    @property
+    def undiagnosed(self) -> int:
+        """How many cases fail beyond those that are diagnosed."""
+        return len({without_step(name) for name in self.failing["case"].unique()}) - len(self.diagnoses)
 
     @property
     def not_finite(self) -> int:
@@ -88,15 +127,10 @@ class Report:
 
     @property
     def shown_first(self) -> pd.DataFrame:
-        """The failing rows in the order to read them: a layer's own faults before what may be inherited.
-
-        Of each kind (verdict, comparison, module and symbol) one comes first, and the others after all of those.
-        """
+        """The failing rows in the order to read: a layer's own faults before what may be inherited, one of each kind first."""
         failing = self.failing
         own = failing["comparison"] == LAYERWISE
-        ordered = pd.concat([failing[own], failing[~own]])
-        again = ordered.duplicated(["verdict", "comparison", "module", "symbol"])
-        return pd.concat([ordered[~again], ordered[again]])
+        return _each_kind_first(pd.concat([failing[own], failing[~own]]))
 
     def verdicts(self) -> dict[str, int]:
         """How many rows have each verdict."""
@@ -141,6 +175,16 @@ class Report:
             "shapes": list(dict.fromkeys(str(spec.shape) for spec in specs)),
             "dtypes": sorted(self.table["dtype"].unique()),
             "worst": self.worst,
+            "diagnoses": [
+                {
+                    "case": advice.case,
+                    "location": advice.location,
+                    "inferred": advice.inferred,
+                    "matches": advice.matches,
+                    "repeat": self.repeat(advice.case),
+                }
+                for advice in self.diagnoses
+            ],
             "training": self.training,
         }
         document: dict[str, Any] = readable(found)
@@ -174,6 +218,12 @@ class Report:
             self.table.to_csv(batch.path("discrepancies.csv"), index=False)
             batch.text("report.md", self.to_markdown())
             batch.text("report.html", self.to_html())
+
+
+def _each_kind_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of each kind (verdict, comparison, module and symbol) the first row, and the others after all of those."""
+    again = rows.duplicated(["verdict", "comparison", "module", "symbol"])
+    return pd.concat([rows[~again], rows[again]])
 
 
 def _save_parquet(table: pd.DataFrame, path: Path) -> None:

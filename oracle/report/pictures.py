@@ -59,16 +59,16 @@ def _heatmap(axes: Any, grid: pd.DataFrame, title: str) -> None:
             axes.add_patch(mpl.patches.Rectangle((column - 0.46, row - 0.44), 0.92, 0.88, fill=False, lw=2, ec="#222222"))
 
 
-def _worst(table: pd.DataFrame) -> pd.Series:
-    """The margin of each row; a row that failed without one counts as infinitely far, one where torch is wrong as 0."""
-    without = pd.Series(np.where(table["verdict"] == "agree", 0.0, np.inf), index=table.index)
-    return table["margin"].fillna(without).where(table["verdict"] != "reference", 0.0)
+def _worst(report: "Report", table: pd.DataFrame) -> pd.Series:
+    """The margin of each row; one that failed without a number is infinitely far, one that is settled otherwise counts as 0."""
+    fails, agrees = table["verdict"].isin(report.fails), table["verdict"] == "agree"
+    return table["margin"].fillna(np.inf).where(fails, table["margin"].fillna(0.0).where(agrees, 0.0))
 
 
 def activation_by_loss(report: "Report") -> str:
     """Worst share of the allowance over all networks that contain the activation and end in the loss."""
     table = report.table
-    margins = _worst(table).groupby(table["case"], observed=True).max()
+    margins = _worst(report, table).groupby(table["case"], observed=True).max()
     cells = [
         (type(activation).__name__, type(spec.loss).__name__, margins[name])
         for name, spec in report.specs.items()
@@ -94,7 +94,7 @@ def layer_by_quantity(report: "Report") -> str:
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
         part = table[table["comparison"] == kind]
         grid = (
-            pd.DataFrame({"layer": part["layer"], "quantity": part["quantity"].astype(str), "margin": _worst(part)})
+            pd.DataFrame({"layer": part["layer"], "quantity": part["quantity"].astype(str), "margin": _worst(report, part)})
             .pivot_table(index="layer", columns="quantity", values="margin", aggfunc="max")
             .reindex(columns=[name for name in _QUANTITIES if name in set(part["quantity"])])
         )
