@@ -176,7 +176,7 @@ class Detection:
         """One row for each planted mistake; see `oracle.mutants.trial.Trial` for the columns."""
         frame = pd.DataFrame(self.trials, columns=Trial._fields)
         repeated = ["mistake", "case", "dtype", "place", "module", "outcome", "answer"]
-        return frame.astype({**dict.fromkeys(repeated, "category"), "margin": "f4"})
+        return frame.astype(dict.fromkeys(repeated, "category"))
 
     def write(self, folder: Path) -> None:
         """Write summary.json, trials.parquet, mutants.md and mutants.html into the folder: all of them, or none.
