@@ -154,7 +154,10 @@ def _judged(
     with np.errstate(all="ignore"):
         within = [np.abs(array.astype(np.float64) - truth[0] - truth[1]) <= allowed for array in (found, wanted)]
     right, torch_is_off = (ours <= CLOSE) | within[0], theirs > CLOSE
-    if ((outside | (torch_is_off & ~within[1])) & ~right).any():
+    shared = (
+        torch_is_off & ~within[1] & np.isfinite(found) & np.isfinite(wanted)
+    )  # torch's wrong number may be the candidate's too
+    if ((outside | shared) & ~right).any():
         return result
     shown = np.where(outside, right & torch_is_off & ~within[1], (ours <= CLOSE) & torch_is_off)
     if not shown.any():

@@ -10,13 +10,15 @@ from oracle.rounding.noise import Groups, RoundingNoise
 from oracle.rounding.scales import format_of, seed
 from oracle.torch_run import State
 from oracle.twins import to_numpy
-from oracle.verdict import TOLERANCE
 
 
 def noisy_descent(case: Case, alpha: float, steps: int, replicas: int) -> Iterator[State]:
-    """The states of `torch_descent`, each with a leading axis: the descent without noise, then so many with."""
+    """The states of `torch_descent`, each with a leading axis: the descent without noise, then so many with.
+
+    On the way down a comparison may fall otherwise at some step, and all that follows with it: every descent decides for itself.
+    """
     chain = Chain(case, Groups(1, replicas))
-    mode = RoundingNoise(chain.groups, format_of(case.dtype), TOLERANCE, seed(case.name))
+    mode = RoundingNoise(chain.groups, format_of(case.dtype), 0.0, seed(case.name))
     for _ in range(steps + 1):
         trace = chain.run(mode)
         yield State(

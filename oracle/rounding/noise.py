@@ -195,7 +195,8 @@ class Format:
 class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
     """Noise in all replicas, see `halves`. `reach` says how far it moves what each comparison compares, in their order.
 
-    A reach is `window` times the movement, (groups, rows, ...); None where no comparison is in reach.
+    A reach is `window` times the movement, (groups, rows, ...); None where no comparison is in reach. With the window 0 every
+    replica decides for itself.
     """
 
     def __init__(self, groups: Groups, format: Format, window: float, seed: int) -> None:
@@ -241,7 +242,7 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
         exact = [self.groups.first(arg) if self.groups.hold(arg) else arg for arg in args]
         *added, first, second = [None, *exact][: 1 + sum(isinstance(arg, Tensor) for arg in exact)]
         factors = [factor for factor in (first, second) if factor is not None]
-        largest = [factor.abs().amax().clamp_min_(torch.finfo(factor.dtype).tiny) for factor in factors]
+        largest = [_largest(factor) for factor in factors]
         squares = [
             (factor / most).square_() for factor, most in zip(factors, largest, strict=True)
         ]  # neither over- nor underflow
@@ -256,6 +257,8 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
         return scale.mul_(length**0.5)
 
     def decide(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.window:
+            return func(*args, **kwargs)
         self.reach.append(self._reach(args))
         first = [self.groups.first(arg) if self.groups.hold(arg) else arg for arg in args]
         return self.groups.spread(func(*first, **kwargs))
@@ -266,6 +269,14 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
         far = self.window * torch.maximum(weak.mean(1), strong.mean(1) / STRONG**2).sqrt_()
         near = (difference[:, 0].abs() <= far) & (far > 0)
         return torch.where(near, far, 0.0) if near.any() else None
+
+
+def _largest(tensor: Tensor) -> Tensor:
+    """The size of the largest number that is finite, and not 0."""
+    found = tensor.abs().amax()
+    if not found.isfinite():
+        found = tensor.abs().nan_to_num_(0.0, 0.0).amax()
+    return found.clamp_min_(torch.finfo(tensor.dtype).tiny)
 
 
 def _compared(args: Sequence[Any]) -> Tensor:

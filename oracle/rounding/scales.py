@@ -24,6 +24,9 @@ NOISY, OTHERWISE = (17, 19, 23, 29, 31), (11, 13, 17, 19, 23)
 #: How often the largest jump that was seen is allowed: several may come together, but not TOLERANCE of them.
 JUMPS = 2.0
 
+#: The square of this and what is larger does not underflow.
+SMALL = 1e-150
+
 Scale = dict[Quantity, NDArray[np.float64]]
 
 
@@ -73,8 +76,13 @@ def movement(exact: Any, copies: Any) -> NDArray[np.float64]:
 
 def response(exact: Any, copies: Any) -> NDArray[np.float64]:
     """How far a unit roundoff after each operation moves each element, as the replicas of `RoundingNoise` show it."""
-    weak, strong = halves(copies, 0)
-    return np.maximum(movement(exact, weak), movement(exact, strong) / STRONG)
+    with np.errstate(all="ignore"):
+        weak, strong = halves(np.square(copies - exact), 0)
+        found: NDArray[np.float64] = np.sqrt(np.maximum(weak.mean(axis=0), strong.mean(axis=0) / STRONG**2))
+    if found.size and not SMALL < found.min() <= found.max() < np.inf:  # squares over- or underflow, or nothing moved
+        weak, strong = halves(copies, 0)
+        found = np.maximum(movement(exact, weak), movement(exact, strong) / STRONG)
+    return found
 
 
 def floor(array: Any, exact: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:
