@@ -77,8 +77,7 @@ def show_report(console: Console, report: "Report") -> None:
     if not report.diagnoses:
         _show_command(console, "\nTo repeat the first:", report.repeat(failing.iloc[0]["case"]))
     elif report.undiagnosed:
-        more = f"{report.undiagnosed:,} more case{' fails' if report.undiagnosed == 1 else 's fail'}"
-        console.print(f"\n{more}; only the first {len(report.diagnoses)} are diagnosed", style="dim", highlight=False)
+        console.print(f"\nFailing cases beyond these, not diagnosed: {report.undiagnosed:,}", style="dim", highlight=False)
 
 
 def _show_command(console: Console, title: str, command: str) -> None:

@@ -63,12 +63,30 @@ def test_a_failing_run_exits_with_1_and_names_the_command_that_repeats_it(monkey
     found = call("run", "--activation", "Tanh", "--loss", "MSELoss", "--shape", "notes", "--jobs", 1, "--out", tmp_path)
     assert found.exit_code == 1
     assert "differ" in found.stdout
+    assert "Layer 1, Tanh: delta[1]" in found.stdout
+    assert "It matches 'square forgotten'" in found.stdout
+    assert "the formula: delta[l] = dC/da[l] * g'(z[l])" in found.stdout
     command = next(line for line in found.stdout.splitlines() if line.strip().startswith("oracle run --case")).strip()
     again = call(*shlex.split(command)[1:])
     assert again.exit_code == 1
-    assert "delta" in again.stdout
+    assert "square forgotten" in again.stdout
     monkeypatch.undo()
-    assert call(*shlex.split(command)[1:]).exit_code == 0
+    right = call(*shlex.split(command)[1:])
+    assert right.exit_code == 0
+    assert "square forgotten" not in right.stdout
+
+
+def test_another_subgradient_at_a_kink_fails_when_strict(monkeypatch):
+    from manualbp import ReLU
+
+    arguments = ("run", "--case", "alone/3x31/float64/ReLU/kinks")
+    assert call(*arguments, "--strict").exit_code == 0
+    monkeypatch.setattr(ReLU, "passed", lambda self, z, grad_output: np.where(z < 0, 0, grad_output))
+    found, strict = call(*arguments), call(*arguments, "--strict")
+    assert (found.exit_code, strict.exit_code) == (0, 1)
+    assert "an input lies on a kink" in " ".join(found.stdout.split())
+    assert "What fails" in strict.stdout
+    assert json.loads(call(*arguments, "--strict", "--json").stdout)["ok"] is False
 
 
 @pytest.mark.parametrize(

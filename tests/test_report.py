@@ -1,6 +1,8 @@
 """The report as files and as text: complete, honest about failures, escaped, whole or not there at all."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -8,14 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from manualbp import Identity, MSELoss, Tanh
+import oracle.sweep
+from manualbp import Identity, Linear, MSELoss, ReLU, Tanh
 from oracle.case import Spec
 from oracle.check import discrepancies, table
+from oracle.data import DATA
 from oracle.files import Batch, OutputError, check_folder
 from oracle.inputs import build
 from oracle.manual_run import layerwise_run, manual_run
 from oracle.report import Report
-from oracle.sweep import run_cases
+from oracle.report.page import answer, markdown_code, markdown_text
+from oracle.report.pictures import _worst
+from oracle.sweep import DIAGNOSED, advise, failing, run_cases, sweep
 from oracle.torch_run import torch_run
 from oracle.training import Curves
 from support import draw, planted, with_layer
@@ -168,3 +174,181 @@ def test_an_empty_table_is_not_agreement():
     assert not empty.ok
     assert "Nothing was compared" in empty.to_markdown()
     assert json.loads(empty.to_json())["rows"] == 0
+
+
+def swept(texts, **options):
+    found = sweep(texts, 0, jobs=1)
+    return Report(table(found.rows), found.curves, found.diagnoses, **options)
+
+
+def square_forgotten(self, z):
+    return 1 - np.tanh(z)
+
+
+@pytest.fixture(scope="module")
+def advised():
+    """A network and tanh alone, where the derivative of tanh lacks its square; and a network without tanh."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tanh, "derivative", square_forgotten)
+        return swept([NAMES[1], NAMES[0], "alone/4x7x3/float32/Tanh/generic"])
+
+
+def test_the_failing_report_says_where_what_how_far_and_how_to_repeat_it(advised):
+    assert [advice.case for advice in advised.diagnoses] == [NAMES[0], "alone/4x7x3/float32/Tanh/generic"]
+    document = json.loads(advised.to_json())["diagnoses"]
+    assert [(each["location"], each["inferred"]) for each in document] == [
+        ("Layer 1, Tanh: delta[1]", False),
+        ("Layer 0, Tanh: dC/dx", False),
+    ]
+    (match,) = document[0]["matches"]
+    assert (match["name"], match["position"], match["match"]) == ("square forgotten", 1, 0)
+    assert match["sigmas"] < 1
+    assert {"explanation", "effect", "formula"} <= {name for name, text in match.items() if text}
+    assert document[1]["repeat"] == "oracle run --case alone/4x7x3/float32/Tanh/generic --seed 0"
+    for text, table_at in ((advised.to_markdown(), "| verdict |"), (advised.to_html(), "<table")):
+        told = text[text.index("Where to look") : text.index(table_at)]
+        for words in (
+            "Layer 1, Tanh: delta[1]",
+            "square forgotten",
+            "Off: delta[1] by ",
+            "the formula: delta[l]",
+            "To see it again",
+        ):
+            assert words in told
+        assert "not diagnosed" not in text
+
+
+def test_a_right_run_gets_no_advice():
+    right = swept(NAMES[:2])
+    assert right.ok
+    assert json.loads(right.to_json())["diagnoses"] == []
+    assert "Where to look" not in right.to_markdown() + right.to_html()
+
+
+def test_what_a_diagnosis_says_is_escaped(advised):
+    evil = "<script>alert(1)</script> [x](http://y) *z*\n# w | `v`"
+    advice = replace(advised.diagnoses[0], case=evil, location=evil, lines=(("title", evil), ("what", evil)))
+    report = replace(advised, diagnoses=[advice])
+    assert report.to_html().count("&lt;script&gt;alert(1)") == 3
+    assert "<script" not in report.to_html()
+    told = report.to_markdown().split("## What fails")[0]
+    assert told.count(r"\<script\>alert(1)\</script\> [x]\(http://y) \*z\* \# w \| \`v\`") == 2
+    assert "\n# w" not in told
+    hostile = advised.table.assign(module="<b>|m", case="a`b|c")
+    assert r"\<b\>\|m" in replace(advised, table=hostile).to_markdown()
+    assert "`a'b/c`" in replace(advised, table=hostile).to_markdown()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("g[2](z)", r"g[2]\(z)"), ("1 - a^2", "1 - a^2"), ("W * a", r"W \* a"), ("\\", r"\\")]
+)
+def test_markdown_shows_text_as_it_is(text, shown):
+    assert markdown_text(text) == shown
+    assert markdown_code("a`\n|") == "`a' /`"
+
+
+def test_only_the_first_cases_are_diagnosed_and_the_others_counted(monkeypatch):
+    monkeypatch.setattr(Tanh, "derivative", square_forgotten)
+    names = [f"4-{width}-3x5/float64/Tanh/Sigmoid/BCELoss" for width in range(2, 5)]
+    monkeypatch.setattr(oracle.sweep, "DIAGNOSED", 2)
+    report = swept(names)
+    assert [advice.case for advice in report.diagnoses] == names[:2]
+    for text in (report.to_markdown(), report.to_html()):
+        assert "Failing cases beyond these, not diagnosed: 1." in text
+
+
+def test_what_passed_is_not_diagnosed(monkeypatch):
+    """Two layers are wrong; where the rows of one have passed, the advice is about the other."""
+    monkeypatch.setattr(Tanh, "derivative", square_forgotten)
+    text = "notes/float64/Tanh/Tanh/MSELoss"
+    found = failing(run_cases([text], 0).rows)[text]
+    assert advise(text, 0, found).location == "Layer 2, Tanh: delta[2] and delta[1]; also layer 1, Tanh"
+    assert advise(text, 0, [row for row in found if row.symbol != "delta[2]"]).location == "Layer 1, Tanh: delta[1]"
+
+
+WRONG = """
+import sys
+import numpy as np
+from manualbp import Tanh
+from oracle.sweep import sweep
+
+Tanh.derivative = lambda self, z: 1 - np.tanh(z)  # in the workers too, which import this file
+if __name__ == "__main__":
+    names = [f"4-{width}-3x5/float64/Tanh/Sigmoid/BCELoss" for width in range(2, 30)]
+    print(sweep(names, 0, jobs=int(sys.argv[1])).diagnoses)
+"""
+
+
+def test_processes_give_the_same_diagnoses_as_one(tmp_path):
+    (tmp_path / "wrong.py").write_text(WRONG)
+    one, two = (
+        subprocess.run([sys.executable, tmp_path / "wrong.py", jobs], capture_output=True, text=True, check=True).stdout
+        for jobs in ("1", "2")
+    )
+    assert one == two
+    assert one.count("Advice(") == DIAGNOSED
+
+
+def test_a_training_that_departs_on_the_way_is_told_from_a_wrong_gradient(monkeypatch):
+    import oracle.training
+
+    monkeypatch.setitem(DATA, "iris", replace(DATA["iris"], steps=3))
+    right = oracle.training.descend
+    monkeypatch.setattr(oracle.training, "descend", lambda params, grads, alpha: right(params, grads, 2 * alpha))
+    report = swept(["data/iris/float64"])
+    assert [advice.location for advice in report.diagnoses] == ["Right at the start of the training; C is not at step 1"]
+    assert not report.undiagnosed
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda gradient, grads: (gradient * np.nan, grads),
+        lambda gradient, grads: (gradient[:, :1], grads),
+        lambda gradient, grads: (gradient, {"weight": grads["weight"]}),
+        lambda gradient, grads: (gradient, grads | {"weight": grads["weight"].astype(np.float32)}),
+        lambda gradient, grads: 1 / 0,
+    ],
+    ids=["not finite", "shape", "missing", "dtype", "raises"],
+)
+def test_whatever_a_layer_returns_is_diagnosed(spoil, monkeypatch):
+    right = Linear.backward
+    monkeypatch.setattr(Linear, "backward", lambda *given: spoil(*right(*given)))
+    report = swept([NAMES[0]])
+    assert not report.ok
+    assert report.diagnoses[0].location.startswith(("Layer", "Between"))
+    json.loads(report.to_json())
+    report.to_html()
+
+
+KINKS = "alone/3x31/float64/ReLU/kinks"
+
+
+@pytest.fixture(scope="module")
+def at_kinks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ReLU, "passed", lambda self, z, grad_output: np.where(z < 0, 0, grad_output))
+        return swept([KINKS])
+
+
+def test_another_subgradient_is_explained_and_fails_only_when_asked(at_kinks):
+    assert at_kinks.verdicts()["kink"] == 1
+    assert at_kinks.ok
+    assert "In 1 an input lies on a kink" in answer(at_kinks)
+    assert _worst(at_kinks, at_kinks.table).max() <= 1
+    strict = replace(at_kinks, strict=True)
+    assert not strict.ok
+    assert "1 of 2 comparisons in 1 case fail: 1 kink." in answer(strict)
+    assert _worst(strict, strict.table).max() > 1
+    assert strict.repeat(KINKS).endswith(" --strict")
+    for text, told in ((at_kinks.to_markdown(), "*kink*"), (at_kinks.to_html(), "<em>kink</em>")):
+        assert told in text.split("Outside the allowance and no error")[1]
+        assert "What fails" not in text
+    for text in (strict.to_markdown(), strict.to_html()):
+        assert "What fails" in text
+        assert "Outside the allowance" not in text
+
+
+def test_the_limit_and_how_close_it_was_are_in_the_first_sentence(good):
+    assert f"by at most {good.table['sigmas'].max():.3g} of the 16 sigmas allowed" in answer(good)
+    assert "| sigmas |" in good.to_markdown()
