@@ -379,6 +379,19 @@ def test_one_case_writes_nothing_unless_asked(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_the_oracle_itself_cannot_do_is_told_and_fails(monkeypatch):
+    def broken(case):
+        raise RuntimeError("no torch today")
+
+    monkeypatch.setattr("oracle.mutants.trial.torch_run", broken)
+    found = detection(Planting(ONE, (("derivative forgotten", 1),)))
+    assert found.found.failures == [f"try_all, {ONE}: RuntimeError: no torch today"]
+    assert not found.ok
+    assert "1 task could not be finished" in found.answer
+    for template in ("mutants.html.j2", "mutants.md.j2"):
+        assert "no torch today" in render(found, template)
+
+
 def test_processes_do_not_change_the_result():
     wanted = tasks([Planting(ONE, (("derivative forgotten", 1),)), Planting(ONE, (("dW transposed", 0),))], 0)
     assert detect(wanted, jobs=2) == detect(wanted, jobs=1)

@@ -78,8 +78,8 @@ class Detection:
 
     @property
     def ok(self) -> bool:
-        """True when something was planted, and in float64 and float32 none is missed, and nowhere one misnamed or an alarm."""
-        wrong = self.total("missed", FULL_DTYPES) + self.total("misnamed") + len(self.found.alarms)
+        """True when something was planted, all ran, none is missed in float64 and float32, and nowhere one misnamed or an alarm."""
+        wrong = self.total("missed", FULL_DTYPES) + self.total("misnamed") + len(self.found.alarms) + len(self.found.failures)
         return bool(self.trials) and not wrong
 
     def share_named(self, dtypes: Iterable[str]) -> float:
@@ -100,6 +100,8 @@ class Detection:
         sentences.append(
             f"On the right candidates {alarms or 'none'} of {rows:,} comparisons {'fail' if alarms != 1 else 'fails'}."
         )
+        if failures := len(self.found.failures):
+            sentences.append(f"{failures} task{'' if failures == 1 else 's'} could not be finished.")
         return " ".join(filter(None, sentences))
 
     def _sentence(self, dtypes: tuple[str, ...], name: str) -> str:
@@ -154,6 +156,7 @@ class Detection:
                 "unmatched_list": self.listed(self.which(Outcome.UNMATCHED)),
                 "mislocated_list": self.listed(each for each in self.trials if Outcome(each.outcome).found and not each.located),
                 "false_alarm_list": [row._asdict() for row in self.found.alarms],
+                "failures": self.found.failures,
                 "never_shown": {dtype: self.never_shown(dtype) for dtype in self.dtypes},
                 "mistakes": len({trial.mistake for trial in self.trials}),
                 "cases": len({trial.case for trial in self.trials}),

@@ -16,13 +16,17 @@ from oracle.sweep import one_thread, pool
 
 @dataclass
 class Found:
-    """What was found: every trial, the rows of the right candidates, what all tools say, and the smallest errors seen."""
+    """What was found: every trial, the rows of the right candidates, what all tools say, and the smallest errors seen.
+
+    `failures` says of each task that could not be finished what it was and why.
+    """
 
     trials: list[Trial] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
     alarms: list[Row] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)
     probes: list[Probe] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
 
 #: A function and its arguments; the function's result says what it is about.
@@ -46,17 +50,28 @@ def detect(wanted: Sequence[Task], *, jobs: int = 1, progress: Callable[[int], N
     if jobs <= 1:
         one_thread()
         for number, (do, given, seed) in enumerate(wanted):
-            parts[number] = do(given, seed)
+            parts[number] = _attempt(do, given, seed)
             tell(1)
         return _joined(parts)
     with pool(jobs) as workers:
         numbers: dict[Future[Any], int] = {
-            workers.submit(do, given, seed): number for number, (do, given, seed) in enumerate(wanted)
+            workers.submit(_attempt, do, given, seed): number for number, (do, given, seed) in enumerate(wanted)
         }
         for future in as_completed(numbers):
             parts[numbers[future]] = future.result()
             tell(1)
     return _joined(parts)
+
+
+def _attempt(do: Callable[..., Any], given: Any, seed: int) -> Any:
+    """The result, or why there is none: the oracle's own trouble with one case is told, and is not the others'."""
+    try:
+        return do(given, seed)
+    except Exception as error:
+        about = (
+            given if isinstance(given, str) else given.case if isinstance(given, Planting) else f"{given.source}/{given.number}"
+        )
+        return f"{do.__name__}, {about}: {type(error).__name__}: {error}"
 
 
 def _joined(parts: Sequence[Any]) -> Found:
@@ -66,6 +81,8 @@ def _joined(parts: Sequence[Any]) -> Found:
             found.trials += part.trials
             found.rows[part.dtype] = found.rows.get(part.dtype, 0) + part.rows
             found.alarms += part.alarms
+        elif isinstance(part, str):
+            found.failures.append(part)
         else:
             found.judged += [each for each in part if isinstance(each, Judged)]
             found.probes += [each for each in part if isinstance(each, Probe)]
