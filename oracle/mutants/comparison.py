@@ -59,6 +59,9 @@ class Pick(NamedTuple):
     number: int
     texts: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return f"{self.dtype}, {self.texts[0] if self.texts else f'random/{self.number}'} and on"
+
 
 def picks(chosen: Sequence[Spec], seed: int) -> list[Pick]:
     """The cases of the comparison, the sweep's from these specs."""

@@ -78,7 +78,7 @@ class Detection:
 
     @property
     def ok(self) -> bool:
-        """True when something was planted, all ran, none is missed in float64 and float32, and nowhere one misnamed or an alarm."""
+        """True when something was planted, none is missed in float64 and float32, and nothing is misnamed, an alarm or undone."""
         wrong = self.total("missed", FULL_DTYPES) + self.total("misnamed") + len(self.found.alarms) + len(self.found.failures)
         return bool(self.trials) and not wrong
 

@@ -68,9 +68,7 @@ def _attempt(do: Callable[..., Any], given: Any, seed: int) -> Any:
     try:
         return do(given, seed)
     except Exception as error:
-        about = (
-            given if isinstance(given, str) else given.case if isinstance(given, Planting) else f"{given.source}/{given.number}"
-        )
+        about = given.case if isinstance(given, Planting) else str(given)
         return f"{do.__name__}, {about}: {type(error).__name__}: {error}"
 
 
