@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manualbp import Quantity
+from oracle.case import float_info
 from oracle.verdict import TOLERANCE, Verdict
 
 #: Gives the true values of an array as (hi, lo), or None where nobody knows.
@@ -154,9 +155,9 @@ def _judged(
     with np.errstate(all="ignore"):
         within = [np.abs(array.astype(np.float64) - truth[0] - truth[1]) <= allowed for array in (found, wanted)]
     right, torch_is_off = (ours <= CLOSE) | within[0], theirs > CLOSE
-    shared = (
-        torch_is_off & ~within[1] & np.isfinite(found) & np.isfinite(wanted)
-    )  # torch's wrong number may be the candidate's too
+    with np.errstate(all="ignore"):
+        far = np.abs(found.astype(np.float64) - truth[0]) > np.sqrt(float(float_info(found.dtype).eps)) * np.abs(truth[0])
+    shared = torch_is_off & far & np.isfinite(found) & np.isfinite(wanted)  # the candidate has torch's wrong number
     if ((outside | shared) & ~right).any():
         return result
     shown = np.where(outside, right & torch_is_off & ~within[1], (ours <= CLOSE) & torch_is_off)
