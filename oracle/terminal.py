@@ -24,7 +24,7 @@ _ADVICE = {"far": "dim", "what": "bold", "effect": "red", "formula": "green"}
 
 
 def _verdict(verdict: str) -> Text:
-    """Red fails; yellow is outside the allowance, and no error unless asked."""
+    """Red fails; yellow differs and is no error."""
     return Text(verdict, style="bold red" if Verdict(verdict).fails else "green" if verdict == Verdict.AGREE else "yellow")
 
 

@@ -342,11 +342,11 @@ def test_another_subgradient_is_explained_and_fails_only_when_asked(at_kinks):
     assert _worst(strict, strict.table).max() > 1
     assert strict.repeat(KINKS).endswith(" --strict")
     for text, told in ((at_kinks.to_markdown(), "*kink*"), (at_kinks.to_html(), "<em>kink</em>")):
-        assert told in text.split("Outside the allowance and no error")[1]
+        assert told in text.split("Different and no error")[1]
         assert "What fails" not in text
     for text in (strict.to_markdown(), strict.to_html()):
         assert "What fails" in text
-        assert "Outside the allowance" not in text
+        assert "Different and no error" not in text
 
 
 def test_the_limit_and_how_close_it_was_are_in_the_first_sentence(good):

@@ -94,7 +94,7 @@ class Report:
 
     @property
     def settled(self) -> pd.DataFrame:
-        """The rows outside the allowance that do not fail, one of each kind first: torch is inaccurate, or there is a kink."""
+        """The rows that differ and are no error, one of each kind first: torch is inaccurate, or there is a kink."""
         return _each_kind_first(self._furthest_first({Verdict.REFERENCE, Verdict.KINK} - self.fails))
 
     @property

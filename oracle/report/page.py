@@ -44,7 +44,7 @@ def record_names(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(text.partition("(")[0] for text in texts))
 
 
-#: In words, the verdicts outside the allowance that are no error.
+#: In words, the verdicts of what differs and is no error.
 _SETTLED = {
     Verdict.REFERENCE: "torch is inaccurate, and the referee proves the number by hand",
     Verdict.KINK: "an input lies on a kink, and by hand another subgradient is taken than torch's: a convention, no error",

@@ -25,7 +25,7 @@ _STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
 }
-_COLOURS = {"float64": "#3b7dd8", "float32": "#d9822b"}
+_COLOURS = {"float64": "#3b7dd8", "float32": "#d9822b", "float16": "#4f9d69", "bfloat16": "#9b59b6"}
 _QUANTITIES = ("z", "a", "loss", "dC/da", "delta", "dC/dW", "dC/db", "dC/dx")
 
 
@@ -113,11 +113,13 @@ def ulp_histogram(report: "Report") -> str:
     labels = ["0", *(f"{2 ** int(e)}" if e < 5 else f"$2^{{{int(e)}}}$" for e in edges[1:-1])]
     figure = Figure(figsize=(8.6, 2.6))
     axes = figure.subplots()
-    for offset, (dtype, part) in enumerate(table.groupby("dtype", observed=True)):
+    by_dtype = list(table.groupby("dtype", observed=True))
+    width = 0.8 / len(by_dtype)
+    for offset, (dtype, part) in enumerate(by_dtype):
         ulps = part["max_ulp"].to_numpy()
         heights = np.histogram(np.where(ulps == 0, -0.25, np.log2(np.maximum(ulps, 1))), edges)[0]
-        at = np.arange(len(heights)) + 0.4 * offset - 0.2
-        axes.bar(at, heights, width=0.4, label=dtype, color=_COLOURS.get(str(dtype)))
+        at = np.arange(len(heights)) + width * (offset - (len(by_dtype) - 1) / 2)
+        axes.bar(at, heights, width=width, label=dtype, color=_COLOURS.get(str(dtype)))
     axes.set_yscale("log")
     axes.set_xticks(range(len(labels)), [label if at % (1 + len(labels) // 16) == 0 else "" for at, label in enumerate(labels)])
     axes.set_xlabel("ulps between hand and autograd at the worst element (from this number to below the next)")
