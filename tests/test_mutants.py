@@ -204,7 +204,7 @@ def test_a_false_alarm_is_counted_and_fails(monkeypatch):
 def test_missed_ones_are_listed_with_the_command_that_plants_them_again(monkeypatch):
     text = "notes/float64/Tanh/Identity/MSELoss(reduction='sum')"
     with monkeypatch.context() as patch:
-        patch.setattr("oracle.mutants.trial.compare", lambda *given: ())
+        patch.setattr("oracle.mutants.trial.compare", lambda *given, **named: ())
         blind = detection(Planting(text, (("derivative forgotten", 1), ("dW transposed", 0))), seed=3)
     assert blind.counts["missed"] == {"float64": 2}
     assert not blind.ok
@@ -363,7 +363,7 @@ def test_what_the_call_got_wrong_is_refused_before_any_work(arguments, message, 
 
 
 def test_a_missed_mistake_exits_with_1_and_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr("oracle.mutants.trial.compare", lambda *given: ())
+    monkeypatch.setattr("oracle.mutants.trial.compare", lambda *given, **named: ())
     done = call("--case", ONE, "--mistake", "derivative forgotten", "--jobs", 1, "--out", tmp_path)
     assert done.exit_code == 1
     assert "0 of 2 planted mistakes that can show are found" in " ".join(done.stdout.split())

@@ -144,8 +144,8 @@ class Bench:
             {quantity: self._wanted[quantity] for quantity in compared if quantity in self._wanted},
             scale,
             trace.failure or self.reference.failure,
-            referee,
-            hull,
+            referee=referee,
+            hull=hull,
         )
 
     def diagnose(self, candidate: Trace, layerwise: Trace | None, rows: Iterable[Row]) -> Diagnosis:
