@@ -67,6 +67,7 @@ def rows(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None 
                 scale[part],
                 trace.failure or reference.failure,
                 referee,
+                lambda quantity: scale[part + 2][quantity],
                 lambda quantity: on_kinks()[part][quantity],
                 close=case.close,
             )

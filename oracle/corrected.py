@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from manualbp import Activation, Network, Trace
+from manualbp.domains import REALS
 from oracle import judge
 from oracle.alone import UPSTREAM
 from oracle.case import Case
@@ -36,9 +37,11 @@ def corrected_run(case: Case, inaccurate: Collection[int], disturb: Callable[[An
             if at in inaccurate:
                 shape = Network((layer,), UPSTREAM).output_shape(values[-1].shape)
                 by_torch = _batch_last(_forward(case, layer, own, values[-1])[0])
-                values.append(disturb(_truth(_alone(layer, own, values[-1], np.ones(shape)), by_torch, "value", 1)))
+                value = _truth(_alone(layer, own, values[-1], np.ones(shape)), by_torch, "value", 1)
             else:
-                values.append(disturb(_batch_last(_forward(case, layer, own, values[-1])[0])))
+                value = _batch_last(_forward(case, layer, own, values[-1])[0])
+            reach = layer.range if isinstance(layer, Activation) else REALS
+            values.append(np.clip(disturb(value), reach.low, reach.high))  # rounding is monotonic, and 1 a number
         of_loss = params[count] if len(params) > count else {}
         loss, gradient, own_gradients = _through_loss(case, of_loss, values[-1], referee=count in inaccurate)
         gradients, parameter_gradients = [disturb(gradient)], [own_gradients] if of_loss else []

@@ -185,7 +185,7 @@ class Replicas(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True)
 class Format:
-    """What a dtype rounds to: its unit roundoff, that inside an operation, and its smallest normal number."""
+    """What a dtype rounds to: its unit roundoff, that inside an operation, and below what size all are rounded alike."""
 
     unit_roundoff: float
     inside: float
@@ -226,13 +226,12 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
     def disturb(self, tensor: Tensor, level: float, scale: Tensor | None = None) -> None:
         """Add level times scale, up or down, in all replicas; `scale` has the form of the exact copies, which it is by default.
 
-        What is not 0 is not rounded more finely than the smallest normal number, and never to a number of the other sign.
+        What is not 0 is not rounded more finely than the format's `tiny`, and never to a number of the other sign.
         """
         copies = self.groups.apart(tensor)
         scale = copies[:, :1] if scale is None else scale.view(copies[:, :1].shape)
-        if self.format.tiny > 1e-30:  # float16; elsewhere such numbers do not come up, and the results' own floor is enough
-            size = scale.abs()
-            scale = torch.maximum(size, torch.clamp(size / (level * STRONG), max=self.format.tiny))
+        size = scale.abs()
+        scale = torch.maximum(size, torch.clamp(size / (level * STRONG), max=self.format.tiny))
         for moved, strength in zip(halves(copies[:, 1:], 1), (1.0, STRONG), strict=True):
             moved.addcmul_(toss(self.at, moved.shape), scale, value=level * strength)
             self.at += moved.numel()

@@ -31,10 +31,16 @@ Scale = dict[Quantity, NDArray[np.float64]]
 
 
 class Scales(NamedTuple):
-    """The scale of every quantity of a run from end to end, and of each layer on given numbers."""
+    """The scale of every quantity of a run from end to end, and of each layer on given numbers; and the exact copies of both.
+
+    The exact copies are torch's operations in float64, one by one. For a narrower dtype, and where torch has a kernel of its own
+    for several of them, they are a witness of what is right.
+    """
 
     through: Scale
     own: Scale
+    exact_through: Scale
+    exact_own: Scale
 
 
 def unit_roundoff(dtype: np.dtype[Any]) -> float:
@@ -43,9 +49,14 @@ def unit_roundoff(dtype: np.dtype[Any]) -> float:
 
 
 def format_of(dtype: np.dtype[Any]) -> Format:
-    """How a dtype rounds; half precisions compute in float32 inside an operation."""
+    """How a dtype rounds; half precisions compute in float32 inside an operation.
+
+    Vector units flush what is below the smallest normal number to 0; float16 is computed in float32, and has its subnormals.
+    """
     inside = dtype if dtype.itemsize > 2 else np.dtype(np.float32)
-    return Format(unit_roundoff(dtype), unit_roundoff(inside), float(float_info(dtype).smallest_normal))
+    smallest = float(float_info(dtype).smallest_normal)
+    tiny = smallest if dtype == np.float16 else smallest / unit_roundoff(dtype)
+    return Format(unit_roundoff(dtype), unit_roundoff(inside), tiny)
 
 
 def seed(name: str) -> int:
@@ -136,7 +147,8 @@ def scales(case: Case, reference: Trace) -> Scales:
         for quantity, array in wanted.items():  # rounding errors times rounding errors, where all else is exactly 0
             size = np.abs(np.asarray(array, dtype=np.float64))
             scale[quantity] = np.maximum(scale[quantity], u * u * np.max(size, initial=0.0, where=np.isfinite(size)))
-    return Scales(*found)
+    exact = [{quantity: array[0] for quantity, array in numbers.items()} for numbers in moved]
+    return Scales(*found, *exact)
 
 
 class Hulls(NamedTuple):
