@@ -28,6 +28,7 @@ class Chain:
         self.x = self._spread(to_torch(case.x).double())
         target = to_torch(case.target)
         self.target = target.double() if target.is_floating_point() else target
+        self.targets = self.target.repeat(groups.count, *(1,) * (self.target.ndim - 1))
         self.grad_loss = to_torch(np.asarray(case.grad_loss, dtype=np.float64))
 
     def _spread(self, tensor: Tensor) -> Tensor:
@@ -47,8 +48,9 @@ class Chain:
             values.append(_within(output.detach(), layer))
         params = _leaves(self.params[count] if len(self.params) > count else {})
         given = self._given(values, mode).requires_grad_()
+        mode.given.add(self.targets.untyped_storage().data_ptr())
         with mode:
-            loss = loss_of_replicas(self.case.network.loss, params, given, self.target)
+            loss = loss_of_replicas(self.case.network.loss, params, given, self.target, self.targets)
         gradients: list[Tensor] = []
         parameter_gradients: list[Params] = []
         upstream = self._upstream(loss)

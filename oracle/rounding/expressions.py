@@ -53,8 +53,8 @@ def layer_of_replicas(layer: Layer, params: Params, value: Tensor, *noise: Tenso
     return output.reshape(*value.shape[:2], *output.shape[1:])
 
 
-def loss_of_replicas(loss: Loss, params: Params, output: Tensor, target: Tensor) -> Tensor:
-    """A loss in every replica; the target is the same for all.
+def loss_of_replicas(loss: Loss, params: Params, output: Tensor, target: Tensor, targets: Tensor) -> Tensor:
+    """A loss in every replica; the target is the same for all, and `targets` so many of it in a row.
 
     Where it can be, replicas are more samples here too: mapped over an axis, torch takes some losses apart before autograd sees
     them, and their gradient is another expression then.
@@ -65,7 +65,6 @@ def loss_of_replicas(loss: Loss, params: Params, output: Tensor, target: Tensor)
             return found
         copies = len(output)
         single: Any = replace(loss, reduction="none")  # type: ignore[type-var]
-        targets = target.repeat(copies, *(1,) * (target.ndim - 1)) if target.ndim else target
         terms = call_loss(single, params, output.flatten(0, 1), targets)
     if loss.reduction == "none":
         return terms.reshape(copies, -1, *terms.shape[1:])

@@ -137,11 +137,15 @@ def halves(copies: Any, axis: int) -> tuple[Any, Any]:
 
 
 class Replicas(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Takes every operation apart that can be, and hands the rest to `made` and `decide`."""
+    """Takes every operation apart that can be, and hands the rest to `made` and `decide`.
+
+    `given` holds where numbers lie in memory that are given and not computed, such as labels: on them nothing but they decides.
+    """
 
     def __init__(self, groups: Groups) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.groups, self.depth, self.wide_inside = groups, 0, False
+        self.given: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs, what = kwargs or {}, kind(func)
@@ -159,13 +163,16 @@ class Replicas(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 for each in result if isinstance(result, tuple) else (result,):
                     if self.groups.hold(each):
                         self.put_together(each)
-        elif what.decides and any(map(self.groups.hold, args)):
+        elif what.decides and any(map(self._computed, args)):
             result = self.decide(func, *args, **kwargs)
         else:
             result = func(*args, **kwargs)
             if not what.exact and self.groups.hold(result):
                 self.made(result, func, args, kwargs)
         return result
+
+    def _computed(self, value: Any) -> bool:
+        return self.groups.hold(value) and value.untyped_storage().data_ptr() not in self.given
 
     @abstractmethod
     def made(self, result: Tensor, func: Any, args: Sequence[Any], kwargs: Any) -> None:
