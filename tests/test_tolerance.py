@@ -10,8 +10,10 @@ from oracle.case import FULL_DTYPES, SHAPES, Case, Spec
 from oracle.check import discrepancies, rows, table
 from oracle.inputs import build
 from oracle.rounding import floor, movement, scales, unit_roundoff
+from oracle.rounding.scales import FLUSHED
 from oracle.suite import specs
 from oracle.torch_run import torch_run
+from oracle.verdict import TOLERANCE
 from support import ACTIVATIONS, DTYPES, LOSSES, draw, link
 
 #: A seed that the tolerance was not chosen on.
@@ -96,10 +98,19 @@ def test_a_sigmoid_that_may_round_to_1_in_front_of_bceloss_is_allowed_to():
 
 
 def test_the_floor_is_the_rounding_of_the_result_itself():
-    tiny = np.finfo("f4").smallest_subnormal
-    given = np.array([0.0, 1.0, -8.0, tiny, np.inf, np.nan, 0.0], "f4")
-    found = floor(given, np.array([0.0, 1.0, -8.0, tiny, np.inf, np.nan, 1e-60]), np.dtype("f4"))
-    assert found.tolist() == [0.0, 2.0**-24, 2.0**-21, float(tiny), 0.0, 0.0, float(tiny)]
+    given, exact = np.array([1.0, -8.0, 0.0, np.inf]), np.array([1.0, -8.0, 0.0, np.inf])
+    assert floor(given.astype("f2"), exact, np.dtype("f2")).tolist() == [2.0**-11, 2.0**-8, 0.0, 0.0]
+    assert floor(given.astype("f4"), exact, np.dtype("f4"))[:2].tolist() == [2.0**-24, 2.0**-21]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_about_the_smallest_normal_number_all_are_one(dtype):
+    """A vector unit flushes what is below it to 0. What is larger than that is no 0."""
+    smallest = FLUSHED * float(np.finfo(dtype).smallest_normal)
+    given = np.array([0.0, float(np.finfo(dtype).smallest_subnormal), np.nan], dtype)
+    allowed = TOLERANCE * floor(given, given.astype("f8"), np.dtype(dtype))
+    assert (allowed <= smallest).all()
+    assert (allowed >= 0.999 * smallest).all()
 
 
 @pytest.mark.parametrize(

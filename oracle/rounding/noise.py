@@ -246,20 +246,20 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
     def _contraction(self, result: Tensor, func: Any, args: Sequence[Any], kwargs: Any) -> Tensor:
         """The scale of a sum or product in its exact copies; of three tensors the first is added to the product of the others."""
         exact = [self.groups.first(arg) if self.groups.hold(arg) else arg for arg in args]
-        *added, first, second = [None, *exact][: 1 + sum(isinstance(arg, Tensor) for arg in exact)]
-        factors = [factor for factor in (first, second) if factor is not None]
-        largest = [_largest(factor) for factor in factors]
-        squares = [
-            (factor / most).square_() for factor, most in zip(factors, largest, strict=True)
-        ]  # neither over- nor underflow
-        if len(factors) > 1:
-            length, total = factors[0].shape[-1], squares[0] @ squares[1]
+        tensors = [arg for arg in exact if isinstance(arg, Tensor)]
+        if len(tensors) > 1:
+            *added, first, second = tensors
+            rows, columns = _largest(first, (-1,)), _largest(second, (-2,))
+            squares = (first / rows).square_() @ (second / columns).square_()  # which neither overflow nor underflow
+            size, length = rows * columns, first.shape[-1]
         else:
-            total = func(squares[0], *args[1:], **kwargs)
-            length = factors[0].numel() / max(total.numel(), 1)
-        scale = torch.hypot(total.sqrt_().mul_(prod(largest[1:], start=largest[0])), self.groups.first(result) / 3**0.5)
-        for tensor in added[1:]:
-            scale = torch.hypot(scale, tensor)  # type: ignore[arg-type]
+            added, (terms,), axes = [], tensors, args[1] if len(args) > 1 else tuple(range(tensors[0].ndim))
+            most = _largest(terms, axes)
+            squares = func((terms / most).square_(), *args[1:], **kwargs)
+            size, length = most.reshape(squares.shape), terms.numel() // max(squares.numel(), 1)
+        scale = torch.hypot(squares.sqrt_().mul_(size), self.groups.first(result) / 3**0.5)
+        for tensor in added:
+            scale = torch.hypot(scale, tensor)
         return scale.mul_(length**0.5)
 
     def decide(self, func: Any, *args: Any, **kwargs: Any) -> Any:
@@ -277,12 +277,10 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
         return torch.where(near, far, 0.0) if near.any() else None
 
 
-def _largest(tensor: Tensor) -> Tensor:
-    """The size of the largest number that is finite, and not 0."""
-    found = tensor.abs().amax()
-    if not found.isfinite():
-        found = tensor.abs().nan_to_num_(0.0, 0.0).amax()
-    return found.clamp_min_(torch.finfo(tensor.dtype).tiny)
+def _largest(tensor: Tensor, axes: Sequence[int]) -> Tensor:
+    """The size of the largest number along some axes, which stay; never 0 and never infinite."""
+    limits = torch.finfo(tensor.dtype)
+    return tensor.abs().amax(tuple(axes), keepdim=True).nan_to_num_(0.0).clamp_(limits.tiny, limits.max)
 
 
 def _compared(args: Sequence[Any]) -> Tensor:

@@ -24,6 +24,8 @@ NOISY, OTHERWISE = (17, 19, 23, 29, 31), (11, 13, 17, 19, 23)
 #: How often the largest jump that was seen is allowed: several may come together, but not TOLERANCE of them.
 JUMPS = 2.0
 
+#: Up to so many smallest normal numbers may come of one that was flushed to 0.
+FLUSHED = 2.0**12
 #: The square of this and what is larger does not underflow.
 SMALL = 1e-150
 
@@ -99,9 +101,9 @@ def response(exact: Any, copies: Any) -> NDArray[np.float64]:
 def floor(array: Any, exact: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:
     """The rounding of the result itself: a unit roundoff of each element.
 
-    Below the smallest normal number there are fewer digits, or none where a vector unit flushes them to 0, as float64's and
-    float32's do (float16 is computed in float32): there all numbers are one, and 0 is one of them. Elsewhere, where `exact`, the
-    same in float64, is 0 too, nothing is rounded and the floor is 0.
+    About the smallest normal number there are fewer digits, or none where a vector unit flushes what is below it to 0 before it is
+    multiplied with something, as float64's and float32's do (float16 is computed in float32): there all numbers are one, and 0 is
+    one of them. Elsewhere, where `exact`, the same in float64, is 0 too, nothing is rounded and the floor is 0.
     """
     info = float_info(dtype)
     size = np.abs(np.asarray(array, dtype=np.float64))
@@ -111,7 +113,7 @@ def floor(array: Any, exact: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:
     relative = np.where(size > 0, np.maximum(unit_roundoff(dtype) * size, least), 0.0)
     if dtype == np.float16:
         return relative
-    smallest = float(info.smallest_normal)
+    smallest = float(info.smallest_normal) * FLUSHED
     return np.where(size < smallest, np.maximum(relative, smallest / TOLERANCE), relative)
 
 
