@@ -23,7 +23,7 @@ from oracle.twins import Params, call, call_loss
 # AdaptiveLogSoftmaxWithLoss copies rows, which vmap does replica by replica, and says so.
 torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
 
-#: A log-probability so low that nothing is left of it, but not so low that its noise would overflow exp.
+#: A log-probability of which nothing is left beside 1, but not so low that its noise would overflow exp.
 _NEVER = -1e5
 #: Their mean is no sum of equally weighted terms.
 _WHOLE_BATCH = ("CTCLoss",)
@@ -181,7 +181,8 @@ def _ctc(
     skips = torch.zeros(samples, len(states), dtype=torch.bool)
     skips[:, 3::2] = targets[:, 1:] != targets[:, :-1]
     emitted = log_probs.gather(2, classes.clamp(0, most - 1).expand(time, -1, -1))
-    never = log_probs.new_full((samples, len(states)), _NEVER)
+    least = _NEVER - 4 * time * log_probs.detach().abs().amax()  # far below the logarithm of any path
+    never = least.expand(samples, len(states))
     alpha = torch.where(states < 2, emitted[0], never)
     for t in range(1, time):
         before = torch.cat([never[:, :1], alpha[:, :-1]], 1)
@@ -190,7 +191,7 @@ def _ctc(
         alpha = torch.where((t < input_lengths).unsqueeze(1), moved, alpha)
     last = 2 * target_lengths.unsqueeze(1)
     terms = -torch.where((states == last) | (states == last - 1), alpha, never).logsumexp(1)
-    terms = torch.where(terms > -_NEVER / 2, 0.0 if zero_infinity else torch.inf, terms)  # no path spells the labels
+    terms = torch.where(terms > -least / 2, 0.0 if zero_infinity else torch.inf, terms)  # no path spells the labels
     return _reduced(terms / target_lengths.clamp_min(1) if reduction == "mean" else terms, reduction)
 
 

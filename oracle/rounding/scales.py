@@ -101,9 +101,9 @@ def response(exact: Any, copies: Any) -> NDArray[np.float64]:
 def floor(array: Any, exact: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:
     """The rounding of the result itself: a unit roundoff of each element.
 
-    About the smallest normal number there are fewer digits, or none where a vector unit flushes what is below it to 0 before it is
-    multiplied with something, as float64's and float32's do (float16 is computed in float32): there all numbers are one, and 0 is
-    one of them. Elsewhere, where `exact`, the same in float64, is 0 too, nothing is rounded and the floor is 0.
+    About the smallest normal number there are fewer digits, or none where a vector unit flushes what is below it to 0 before it
+    is multiplied with something, as float64's and float32's do (float16 is computed in float32): there all numbers are one, and 0
+    is one of them. Elsewhere, where `exact`, the same in float64, is 0 too, nothing is rounded and the floor is 0.
     """
     info = float_info(dtype)
     size = np.abs(np.asarray(array, dtype=np.float64))
