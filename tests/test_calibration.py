@@ -26,7 +26,7 @@ from oracle.verdict import TOLERANCE
 from support import scale_element
 
 #: Networks of the ordinary test run, and how many one test takes.
-NETWORKS, PART = 2000, 40
+NETWORKS, PART = 320, 40
 
 
 def call(*arguments):
