@@ -128,7 +128,6 @@ def _scale_of(right: Any, exact: Any, reference: Any, scale: Any) -> Any:
 
 def table(found: Iterable[Row]) -> "pd.DataFrame":
     """The rows as a pandas table; texts that repeat are categories, ratios have float32's seven digits."""
-    import numpy as np
     import pandas as pd
 
     frame = pd.DataFrame(list(found), columns=Row._fields)
