@@ -181,8 +181,8 @@ def _ctc(
     skips = torch.zeros(samples, len(states), dtype=torch.bool)
     skips[:, 3::2] = targets[:, 1:] != targets[:, :-1]
     emitted = log_probs.gather(2, classes.clamp(0, most - 1).expand(time, -1, -1))
-    least = _NEVER - 4 * time * log_probs.detach().abs().amax()  # far below the logarithm of any path
-    never = least.expand(samples, len(states))
+    least = _NEVER - 4 * time * log_probs.detach().abs().amax((0, 2))  # far below the logarithm of any path of a sample
+    never = least.unsqueeze(1).expand(samples, len(states))
     alpha = torch.where(states < 2, emitted[0], never)
     for t in range(1, time):
         before = torch.cat([never[:, :1], alpha[:, :-1]], 1)
