@@ -28,8 +28,8 @@ from rich.table import Table
 
 from manualbp import Activation, Identity, Loss, Network, backpropagate, init
 from oracle.case import parse_record
-from oracle.sweep import one_thread
 from oracle.twins import twin
+from oracle.workers import one_thread
 
 #: Widths, batch, rounds.
 SIZES = [

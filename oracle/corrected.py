@@ -16,7 +16,7 @@ from manualbp.domains import REALS
 from oracle import judge
 from oracle.alone import UPSTREAM
 from oracle.case import Case
-from oracle.twins import call, call_loss, to_numpy, to_torch
+from oracle.twins import batch_last, call, call_loss, for_terms, to_numpy, to_torch
 
 
 class UnknownTruthError(ValueError):
@@ -36,10 +36,10 @@ def corrected_run(case: Case, inaccurate: Collection[int], disturb: Callable[[An
         for at, (layer, own) in enumerate(zip(layers, params, strict=False)):
             if at in inaccurate:
                 shape = Network((layer,), UPSTREAM).output_shape(values[-1].shape)
-                by_torch = _batch_last(_forward(case, layer, own, values[-1])[0])
+                by_torch = batch_last(_forward(case, layer, own, values[-1])[0])
                 value = _truth(_alone(layer, own, values[-1], np.ones(shape)), by_torch, "value", 1)
             else:
-                value = _batch_last(_forward(case, layer, own, values[-1])[0])
+                value = batch_last(_forward(case, layer, own, values[-1])[0])
             reach = layer.range if isinstance(layer, Activation) else REALS
             values.append(np.clip(disturb(value), reach.low, reach.high))  # rounding is monotonic, and 1 a number
         of_loss = params[count] if len(params) > count else {}
@@ -49,7 +49,7 @@ def corrected_run(case: Case, inaccurate: Collection[int], disturb: Callable[[An
             layer, own, upstream = layers[at], params[at], gradients[-1]
             output, given, leaves = _forward(case, layer, own, values[at])
             found = torch.autograd.grad(output, [given, *leaves.values()], to_torch(upstream), materialize_grads=True)
-            gradient, own_gradients = _batch_last(found[0]), dict(zip(leaves, map(to_numpy, found[1:]), strict=True))
+            gradient, own_gradients = batch_last(found[0]), dict(zip(leaves, map(to_numpy, found[1:]), strict=True))
             if at in inaccurate:
                 alone = _alone(layer, own, values[at], upstream)
                 gradient = _truth(alone, gradient, "gradient")
@@ -87,11 +87,10 @@ def _through_loss(case: Case, own: dict[str, Any], value: Any, *, referee: bool)
     target = case.target if case.target.dtype.kind in "iu" else case.target.astype(np.float64)
     grad_loss = np.asarray(case.grad_loss, dtype=np.float64)
     leaves = {name: torch.from_numpy(array).requires_grad_() for name, array in own.items()}
-    given, upstream = to_torch(value).requires_grad_(), to_torch(grad_loss)
+    given = to_torch(value).requires_grad_()
     loss = call_loss(case.network.loss, leaves, given, to_torch(target))
-    upstream = upstream.reshape((*upstream.shape, *(1,) * (loss.ndim - upstream.ndim))).expand_as(loss)
-    found = torch.autograd.grad(loss, [given, *leaves.values()], upstream, materialize_grads=True)
-    total, gradient = _batch_last(loss), _batch_last(found[0])
+    found = torch.autograd.grad(loss, [given, *leaves.values()], for_terms(to_torch(grad_loss), loss), materialize_grads=True)
+    total, gradient = batch_last(loss), batch_last(found[0])
     own_gradients = dict(zip(leaves, map(to_numpy, found[1:]), strict=True))
     if referee:
         number = grad_loss if grad_loss.ndim else float(grad_loss)
@@ -99,7 +98,3 @@ def _through_loss(case: Case, own: dict[str, Any], value: Any, *, referee: bool)
         total, gradient = _truth(alone, total, "loss"), _truth(alone, gradient, "gradient")
         own_gradients = {name: _truth(alone, array, "parameter", 0, name) for name, array in own_gradients.items()}
     return total, gradient, own_gradients
-
-
-def _batch_last(tensor: Any) -> Any:
-    return np.moveaxis(to_numpy(tensor), 0, -1) if tensor.ndim else to_numpy(tensor)[()]

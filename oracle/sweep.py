@@ -1,13 +1,9 @@
 """Many cases on all cores: one process per core, one thread in each, results in the order of the cases."""
 
-import multiprocessing
 import os
-import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, repeat
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +13,7 @@ from oracle.case import Case, Spec
 from oracle.data import is_data, load, without_step
 from oracle.discrepancy import Row
 from oracle.verdict import Verdict
+from oracle.workers import workers
 
 #: Cases that one task takes: enough to make the hand-over cheap, few enough for the progress bar to move.
 CHUNK = 24
@@ -116,20 +113,6 @@ def advise(text: str, seed: int, found: Sequence[Row]) -> Advice:
     return Advice(text, lines[0].text, diagnosis.location.inferred, tuple(matches), lines)
 
 
-def one_thread() -> None:
-    """Pin torch and BLAS to one thread: they spin against each other where both take all cores."""
-    import threadpoolctl
-    import torch
-
-    torch.set_num_threads(1)
-    threadpoolctl.threadpool_limits(1)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    one_thread()
-
-
 def _tasks(texts: Sequence[str]) -> list[list[str]]:
     """What one process takes at a time: the long trainings first and alone, the rest in chunks."""
     quick = [text for text in texts if not is_data(text)]
@@ -146,40 +129,10 @@ def sweep(texts: Sequence[str], seed: int, *, jobs: int = 0, progress: Callable[
 
     `jobs` is the number of processes, all cores unless given; 1 means this process. The result does not depend on it.
     """
-    tasks, jobs = _tasks(texts), processes(texts, jobs)
-    parts: list[Result] = [Result()] * len(tasks)
-    tell = progress or (lambda _: None)
-
-    def joined(each: Callable[..., Iterable[Advice]]) -> Result:
+    tasks, tell = _tasks(texts), progress or (lambda _: None)
+    with workers(processes(texts, jobs)) as run:
+        parts: list[Result] = run(run_cases, [(task, seed) for task in tasks], lambda number: tell(len(tasks[number])))
         rows = [row for part in parts for row in part.rows]
-        wrong = dict(islice(failing(rows).items(), DIAGNOSED))
-        return Result(
-            rows, [curve for part in parts for curve in part.curves], list(each(advise, wrong, repeat(seed), wrong.values()))
-        )
-
-    if jobs <= 1:
-        one_thread()
-        for number, task in enumerate(tasks):
-            parts[number] = run_cases(task, seed)
-            tell(len(task))
-        return joined(map)
-    with pool(jobs) as workers:
-        numbers: dict[Future[Result], int] = {workers.submit(run_cases, task, seed): number for number, task in enumerate(tasks)}
-        for future in as_completed(numbers):
-            parts[numbers[future]] = future.result()
-            tell(len(tasks[numbers[future]]))
-        return joined(workers.map)
-
-
-@contextmanager
-def pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Workers that end at once when the parent is interrupted, without finishing their task."""
-    workers = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
-    try:
-        yield workers
-    except BaseException:
-        workers.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            child.terminate()
-        raise
-    workers.shutdown()
+        wrong = islice(failing(rows).items(), DIAGNOSED)
+        advice = run(advise, [(text, seed, found) for text, found in wrong], lambda _: None)
+    return Result(rows, [curve for part in parts for curve in part.curves], advice)

@@ -10,17 +10,15 @@ from torch import Tensor
 
 from manualbp import Activation, Trace
 from oracle.case import Case
-from oracle.twins import call, call_loss, to_numpy, to_torch
+from oracle.twins import batch_last, call, call_loss, for_terms, parameter, to_numpy, to_torch
 
 
-class _Twin:
+class Twin:
     """A case's network in torch: parameters that autograd tracks, and a forward pass that returns every node."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.params = [
-            {name: to_torch(np.moveaxis(value, 0, -1)).requires_grad_() for name, value in own.items()} for own in case.params
-        ]
+        self.params = [{name: parameter(value).requires_grad_() for name, value in own.items()} for own in case.params]
         self.x = to_torch(case.x).requires_grad_()
         self.target = to_torch(case.target)
 
@@ -44,8 +42,7 @@ class _Twin:
 
     def upstream_of(self, loss: Tensor) -> Tensor:
         """dC'/dC; one number counts for every term of a loss that is not reduced."""
-        given = to_torch(np.asarray(self.case.grad_loss, dtype=self.case.dtype))
-        return given.reshape((*given.shape, *(1,) * (loss.ndim - given.ndim))).expand_as(loss)
+        return for_terms(to_torch(np.asarray(self.case.grad_loss, dtype=self.case.dtype)), loss)
 
 
 def _plain(tensor: Tensor | None) -> Any:
@@ -54,10 +51,7 @@ def _plain(tensor: Tensor | None) -> Any:
 
 
 def _batch_last(tensor: Tensor | None) -> Any:
-    """(m, features, *extra) as an array (features, *extra, m), in the order of memory that manualbp's own arrays have."""
-    if tensor is None:
-        return None
-    return np.ascontiguousarray(np.moveaxis(to_numpy(tensor), 0, -1)) if tensor.ndim else to_numpy(tensor)[()]
+    return None if tensor is None else batch_last(tensor)
 
 
 def torch_run(case: Case) -> Trace:
@@ -65,7 +59,7 @@ def torch_run(case: Case) -> Trace:
 
     Where torch refuses the numbers (BCELoss does for NaN), what follows is None and the trace says why.
     """
-    net = _Twin(case)
+    net = Twin(case)
     nodes, flat, failure = net.nodes(), net.flat, ""
     loss: Tensor | None = None
     grads: tuple[Tensor | None, ...] = (None,) * (len(nodes) + len(flat))
@@ -97,7 +91,7 @@ class State:
 
 def torch_descent(case: Case, alpha: float, steps: int) -> Iterator[State]:
     """Gradient descent by torch.optim.SGD from the case's parameters: steps + 1 states, the first before any step."""
-    net = _Twin(case)
+    net = Twin(case)
     optimizer = torch.optim.SGD(net.flat, lr=alpha)
     for step in range(steps + 1):
         optimizer.zero_grad()

@@ -43,6 +43,21 @@ def to_numpy(tensor: Tensor) -> NDArray[Any]:
     return plain.numpy()
 
 
+def parameter(array: NDArray[Any]) -> Tensor:
+    """A copy of a parameter as a tensor; it has torch's own layout."""
+    return to_torch(np.moveaxis(array, 0, -1))
+
+
+def batch_last(tensor: Tensor) -> Any:
+    """(m, features, *extra) as an array (features, *extra, m), in the order of memory that manualbp's own arrays have."""
+    return np.ascontiguousarray(np.moveaxis(to_numpy(tensor), 0, -1)) if tensor.ndim else to_numpy(tensor)[()]
+
+
+def for_terms(upstream: Tensor, loss: Tensor) -> Tensor:
+    """dC'/dC of the loss's shape; one number counts for every term of a loss that is not reduced."""
+    return upstream.reshape((*upstream.shape, *(1,) * (loss.ndim - upstream.ndim))).expand_as(loss)
+
+
 class _HalfSquaredError(torch.nn.Module):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return 0.5 * ((input - target) ** 2).sum()

@@ -8,6 +8,6 @@ settings.load_profile("project")
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     """Workers of pytest share the cores already; torch and BLAS spin against each other when both take all."""
-    from oracle.sweep import one_thread
+    from oracle.workers import one_thread
 
     one_thread()

@@ -2,8 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, as_completed
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +10,7 @@ from oracle.accuracy import elementwise, features, losses
 from oracle.accuracy.measured import Measured, allowed, figures
 from oracle.accuracy.subject import Subject
 from oracle.referee.registry import NoDefinition, definition
-from oracle.sweep import one_thread, pool
+from oracle.workers import workers
 
 _MEASURES = {"elementwise": elementwise.measure, "features": features.measure, "loss": losses.measure}
 
@@ -44,19 +42,5 @@ def measure_all(
 
     `jobs` is the number of processes, 1 means this one. The result does not depend on it.
     """
-    tell = progress or (lambda _: None)
-    found: list[Any] = [None] * len(wanted)
-    if jobs <= 1:
-        one_thread()
-        for number, subject in enumerate(wanted):
-            found[number] = measure(subject, inputs, seed)
-            tell(1)
-        return found
-    with pool(jobs) as workers:
-        numbers: dict[Future[Measured], int] = {
-            workers.submit(measure, subject, inputs, seed): number for number, subject in enumerate(wanted)
-        }
-        for future in as_completed(numbers):
-            found[numbers[future]] = future.result()
-            tell(1)
-    return found
+    with workers(jobs) as run:
+        return run(measure, [(subject, inputs, seed) for subject in wanted], lambda _: progress and progress(1))

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 
 from oracle import drawn
 from oracle.calibration.tally import Tally
 from oracle.check import rows
-from oracle.sweep import CHUNK, one_thread, pool
+from oracle.sweep import CHUNK
+from oracle.workers import workers
 
 
 def count(numbers: Sequence[int], seed: int) -> Tally:
@@ -34,18 +34,9 @@ def calibrate(first: int, cases: int, seed: int, *, jobs: int = 0, progress: Cal
 
     With one process they are compared in this one. The result does not depend on the number of processes.
     """
-    tell = progress or (lambda _: None)
-    stop, whole = first + cases, Tally()
+    tell, stop, whole = progress or (lambda _: None), first + cases, Tally()
     chunks = [range(begin, min(begin + CHUNK, stop)) for begin in range(first, stop, CHUNK)]
-    if processes(cases, jobs) == 1:
-        one_thread()
-        for chunk in chunks:
-            whole.add(count(chunk, seed))
-            tell(len(chunk))
-        return whole
-    with pool(processes(cases, jobs)) as workers:
-        for future in as_completed([workers.submit(count, chunk, seed) for chunk in chunks]):
-            part = future.result()
+    with workers(processes(cases, jobs)) as run:
+        for part in run(count, [(chunk, seed) for chunk in chunks], lambda number: tell(len(chunks[number]))):
             whole.add(part)
-            tell(part.cases)
     return whole

@@ -1,7 +1,6 @@
 """Everything on all cores."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +10,7 @@ from oracle.mutants.comparison import Judged, judge_all, picks
 from oracle.mutants.selection import Planting
 from oracle.mutants.smallest import Probe, probe
 from oracle.mutants.trial import Trial, Tried, try_all
-from oracle.sweep import one_thread, pool
+from oracle.workers import workers
 
 
 @dataclass
@@ -45,22 +44,8 @@ def detect(wanted: Sequence[Task], *, jobs: int = 1, progress: Callable[[int], N
 
     `jobs` is the number of processes, 1 means this one. But for the times the result does not depend on it.
     """
-    tell = progress or (lambda _: None)
-    parts: list[Any] = [None] * len(wanted)
-    if jobs <= 1:
-        one_thread()
-        for number, (do, given, seed) in enumerate(wanted):
-            parts[number] = _attempt(do, given, seed)
-            tell(1)
-        return _joined(parts)
-    with pool(jobs) as workers:
-        numbers: dict[Future[Any], int] = {
-            workers.submit(_attempt, do, given, seed): number for number, (do, given, seed) in enumerate(wanted)
-        }
-        for future in as_completed(numbers):
-            parts[numbers[future]] = future.result()
-            tell(1)
-    return _joined(parts)
+    with workers(jobs) as run:
+        return _joined(run(_attempt, wanted, lambda _: progress and progress(1)))
 
 
 def _attempt(do: Callable[..., Any], given: Any, seed: int) -> Any:

@@ -14,17 +14,17 @@ from torch import Tensor
 
 from manualbp import Trace
 from oracle.case import Case
-from oracle.torch_run import _Twin
+from oracle.torch_run import Twin
 from oracle.twins import to_torch
 
 #: A candidate's gradients in torch's layout: dC/dx, then the parameters'. None where it gives none.
 Found = list[Tensor | None]
-Tool = Callable[[_Twin, Found], bool]
+Tool = Callable[[Twin, Found], bool]
 
 
-def network(case: Case) -> _Twin:
+def network(case: Case) -> Twin:
     """The case's network in torch."""
-    return _Twin(case)
+    return Twin(case)
 
 
 def final(case: Case, trace: Trace) -> Found:
@@ -42,13 +42,13 @@ def _tensor(array: Any, parameter: int) -> Tensor | None:
     return to_torch(np.moveaxis(array, 0, -1) if parameter and array.ndim else array)
 
 
-def plain(net: _Twin) -> tuple[Tensor, ...]:
+def plain(net: Twin) -> tuple[Tensor, ...]:
     """One forward and backward pass of torch: the gradients by autograd."""
     loss = net.loss(net.nodes()[-1])
     return torch.autograd.grad(loss, [net.x, *net.flat], net.upstream_of(loss), materialize_grads=True)
 
 
-def cost(net: _Twin, inputs: Sequence[Tensor]) -> Tensor:
+def cost(net: Twin, inputs: Sequence[Tensor]) -> Tensor:
     """The number that is differentiated, as a function of the input and the parameters."""
     other, remaining = copy.copy(net), iter(inputs[1:])
     other.x, other.params = inputs[0], [{name: next(remaining) for name in own} for own in net.params]
@@ -60,7 +60,7 @@ class _ByHand(torch.autograd.Function):
     """The network with torch's forward pass and the candidate's gradients, as one writes it to try gradcheck."""
 
     @staticmethod
-    def forward(ctx: Any, net: _Twin, found: Found, *inputs: Tensor) -> Tensor:
+    def forward(ctx: Any, net: Twin, found: Found, *inputs: Tensor) -> Tensor:
         ctx.found = found
         return cost(net, inputs)
 
@@ -72,7 +72,7 @@ class _ByHand(torch.autograd.Function):
 def gradcheck(*, fast: bool) -> Tool:
     """torch.autograd.gradcheck with its default step and tolerances. What it raises, a wrong shape for example, refuses."""
 
-    def accepts(net: _Twin, found: Found) -> bool:
+    def accepts(net: Twin, found: Found) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns that float32 is too coarse for it
             try:
@@ -87,7 +87,7 @@ def gradcheck(*, fast: bool) -> Tool:
     return accepts
 
 
-def _pairs(net: _Twin, found: Found) -> Iterator[tuple[Tensor, Tensor] | None]:
+def _pairs(net: Twin, found: Found) -> Iterator[tuple[Tensor, Tensor] | None]:
     """Each gradient beside autograd's; None for one that is missing or of another shape."""
     for mine, theirs in zip(found, plain(net), strict=True):
         yield (mine, theirs) if mine is not None and mine.shape == theirs.shape else None

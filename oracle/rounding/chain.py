@@ -10,7 +10,7 @@ from manualbp import Activation, Trace
 from oracle.case import Case
 from oracle.rounding.expressions import layer_of_replicas, loss_of_replicas
 from oracle.rounding.noise import Groups, Replicas
-from oracle.twins import Params, to_numpy, to_torch, twin
+from oracle.twins import Params, for_terms, parameter, to_numpy, to_torch, twin
 
 
 class Chain:
@@ -24,7 +24,7 @@ class Chain:
         self.case, self.groups, self.reference = case, groups, reference
         for record in (*case.network.layers, case.network.loss):
             twin(record, torch.float64)  # made here: making one is no operation to look after
-        self.params = [{name: self._spread(_as_is(value)) for name, value in own.items()} for own in case.params]
+        self.params = [{name: self._spread(parameter(value)) for name, value in own.items()} for own in case.params]
         self.x = self._spread(to_torch(case.x).double())
         target = to_torch(case.target)
         self.target = target.double() if target.is_floating_point() else target
@@ -53,7 +53,7 @@ class Chain:
             loss = loss_of_replicas(self.case.network.loss, params, given, self.target, self.targets)
         gradients: list[Tensor] = []
         parameter_gradients: list[Params] = []
-        upstream = self._upstream(loss)
+        upstream = for_terms(self.grad_loss.unsqueeze(0), loss)
         for output, start, own in [(loss, given, params), *reversed(steps)]:
             with mode:
                 found = torch.autograd.grad(output, [start, *own.values()], upstream, materialize_grads=True)
@@ -91,11 +91,6 @@ class Chain:
         samples, *others = value.shape[1:]
         return (*others, samples)
 
-    def _upstream(self, loss: Tensor) -> Tensor:
-        """dC'/dC in every replica; one number counts for every term of a loss that is not reduced."""
-        given = self.grad_loss
-        return given.reshape(1, *given.shape, *(1,) * (loss.ndim - 1 - given.ndim)).expand_as(loss)
-
     def _batch_last(self, tensor: Tensor) -> Any:
         """(replicas, m, features, *extra) as an array (replicas, features, *extra, m)."""
         return np.moveaxis(to_numpy(tensor), 1, -1) if tensor.ndim > 1 else to_numpy(tensor)
@@ -103,11 +98,6 @@ class Chain:
 
 def _leaves(own: Params) -> Params:
     return {name: value.detach().requires_grad_() for name, value in own.items()}
-
-
-def _as_is(array: Any) -> Tensor:
-    """A parameter as a tensor; it has torch's own layout."""
-    return to_torch(np.moveaxis(array, 0, -1))
 
 
 def _within(output: Tensor, layer: Any) -> Tensor:

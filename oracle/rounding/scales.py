@@ -144,11 +144,10 @@ def scales(case: Case, reference: Trace) -> Scales:
             for scale, numbers in zip(found, other, strict=True):
                 for quantity in scale:
                     scale[quantity] = scale[quantity] + furthest(*_split(numbers[quantity])) * (JUMPS / TOLERANCE)
-    u = unit_roundoff(case.dtype)
-    for scale in found[:1]:
-        for quantity, array in wanted.items():  # rounding errors times rounding errors, where all else is exactly 0
-            size = np.abs(np.asarray(array, dtype=np.float64))
-            scale[quantity] = np.maximum(scale[quantity], u * u * np.max(size, initial=0.0, where=np.isfinite(size)))
+    u, through = unit_roundoff(case.dtype), found[0]
+    for quantity, array in wanted.items():  # rounding errors times rounding errors, where all else is exactly 0
+        size = np.abs(np.asarray(array, dtype=np.float64))
+        through[quantity] = np.maximum(through[quantity], u * u * np.max(size, initial=0.0, where=np.isfinite(size)))
     exact = [{quantity: array[0] for quantity, array in numbers.items()} for numbers in moved]
     return Scales(*found, *exact)
 
