@@ -6,13 +6,13 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from oracle.shell import AGREE, FAILS, INTERRUPTED, Json, Out, Seed, errors, progress_bar, refusing, stop
 
 app = typer.Typer(
     help="Is a hand-written gradient right? The oracle holds it against torch.autograd, layer by layer.",
@@ -20,60 +20,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-#: Progress and messages go here, so that standard output is the answer alone.
-errors = Console(stderr=True)
-
-AGREE, FAILS, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_OUT = Path("reports/latest")
 ACCURACY_OUT = Path("reports/latest-accuracy")
 MUTANTS_OUT = Path("reports/latest-mutants")
 CALIBRATION_OUT = Path("reports/latest-calibration")
-
-
-def _folder(text: str) -> Path:
-    if not text:
-        raise typer.BadParameter("takes the name of a folder; got an empty text.")
-    return Path(text)
-
-
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", parser=_folder, help="Folder for the report.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same table, byte for byte.")]
-
-
-def _stop(message: object) -> NoReturn:
-    errors.print("[bold red]error:[/]", end=" ")
-    errors.print(str(message), markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(WRONG_CALL)
-
-
-@contextmanager
-def _refusing() -> Iterator[None]:
-    """Turn what the call itself got wrong, a name or a folder, into its message and exit status 2."""
-    from oracle.case import SpecError
-    from oracle.files import OutputError
-
-    try:
-        yield
-    except (SpecError, OutputError) as error:
-        _stop(error)
-
-
-@contextmanager
-def _progress(total: int, doing: str = "comparing", what: str = "cases") -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn(doing),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(f"{what}, left"),
-        TimeRemainingColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=errors, transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done: bar.advance(task, done)
 
 
 @app.callback(invoke_without_command=True)
@@ -119,7 +69,7 @@ def run(
     from oracle.files import check_folder
 
     folder = out if out or case else DEFAULT_OUT
-    with _refusing():
+    with refusing():
         texts = _texts(activation, loss, shape, dtype, data, case, full=full)
         if folder:
             check_folder(folder)
@@ -128,7 +78,7 @@ def run(
     try:
         from oracle.sweep import sweep
 
-        with _progress(len(texts)) as progress:
+        with progress_bar(len(texts)) as progress:
             result = sweep(texts, seed, jobs=jobs, progress=progress)
         from oracle.check import table
         from oracle.report import Report
@@ -145,7 +95,7 @@ def run(
             strict=strict,
         )
         if folder:
-            with errors.status("writing the report"), _refusing():
+            with errors.status("writing the report"), refusing():
                 report.write(folder)
     except KeyboardInterrupt:
         errors.print("interrupted; no report was written", style="yellow")
@@ -221,7 +171,7 @@ def accuracy(
     from oracle.files import check_folder
 
     folder = out or ACCURACY_OUT
-    with _refusing():
+    with refusing():
         wanted = subjects(activation or (), loss or (), dtype or ())
         check_folder(folder)
 
@@ -230,7 +180,7 @@ def accuracy(
     try:
         from oracle.accuracy import Atlas, measure_all
 
-        with _progress(len(wanted), "measuring", "functions") as progress:
+        with progress_bar(len(wanted), "measuring", "functions") as progress:
             found = measure_all(wanted, inputs, seed, jobs=workers, progress=progress)
         atlas = Atlas(
             found,
@@ -240,7 +190,7 @@ def accuracy(
             command=shlex.join(["oracle", *sys.argv[1:]]),
             jobs=workers,
         )
-        with errors.status("writing the atlas"), _refusing():
+        with errors.status("writing the atlas"), refusing():
             atlas.write(folder)
     except KeyboardInterrupt:
         errors.print("interrupted; no atlas was written", style="yellow")
@@ -273,7 +223,7 @@ def calibrate(
     from oracle.files import check_folder
 
     folder = out or CALIBRATION_OUT
-    with _refusing():
+    with refusing():
         check_folder(folder)
 
     start = time.perf_counter()
@@ -282,7 +232,7 @@ def calibrate(
         from oracle.calibration import calibrate as compare
         from oracle.calibration.run import processes
 
-        with _progress(cases, what="networks") as progress:
+        with progress_bar(cases, what="networks") as progress:
             tally = compare(first, cases, seed, jobs=jobs, progress=progress)
         found = Calibration(
             tally,
@@ -292,7 +242,7 @@ def calibrate(
             command=shlex.join(["oracle", *sys.argv[1:]]),
             jobs=processes(cases, jobs),
         )
-        with errors.status("writing the report"), _refusing():
+        with errors.status("writing the report"), refusing():
             found.write(folder)
     except KeyboardInterrupt:
         errors.print("interrupted; no report was written", style="yellow")
@@ -336,7 +286,7 @@ def mutants(
 
     folder = out if out or case else MUTANTS_OUT
     narrowed = any((mistake, activation, loss, shape, dtype, case))
-    with _refusing():
+    with refusing():
         chosen = cases(activation or (), loss or (), shape or (), dtype or (), case or ())
         planned = plantings(chosen, mistake or (), seed=seed, every=full or bool(case))
         if folder:
@@ -349,7 +299,7 @@ def mutants(
 
         wanted = tasks(planned, seed, () if narrowed else chosen)
         workers = min(jobs or os.cpu_count() or 1, len(wanted))
-        with _progress(len(wanted), "planting") as progress:
+        with progress_bar(len(wanted), "planting") as progress:
             found = detect(wanted, jobs=workers, progress=progress)
         detection = Detection(
             found,
@@ -359,7 +309,7 @@ def mutants(
             jobs=workers,
         )
         if folder:
-            with errors.status("writing the report"), _refusing():
+            with errors.status("writing the report"), refusing():
                 detection.write(folder)
     except KeyboardInterrupt:
         errors.print("interrupted; no report was written", style="yellow")
@@ -395,8 +345,8 @@ def explain(
     from oracle.files import Batch, check_folder
 
     if not (0 < alpha < float("inf")):
-        _stop(f"--alpha takes a learning rate above 0; got {alpha}.")
-    with _refusing():
+        stop(f"--alpha takes a learning rate above 0; got {alpha}.")
+    with refusing():
         spec = Spec.parse(case) if case is not None else None
         if out:
             check_folder(out)
@@ -414,7 +364,7 @@ def explain(
     if out:
         recorder = Console(record=True, width=110, file=io.StringIO())
         show_explanation(recorder, explanation, node_lines)
-        with _refusing(), Batch(out) as batch:
+        with refusing(), Batch(out) as batch:
             batch.text("explain.txt", recorder.export_text())
             batch.text("explain.json", json.dumps(_explained(explanation), indent=2) + "\n")
     raise typer.Exit(AGREE if all_agree(step.row.verdict for step in explanation.steps) else FAILS)

@@ -11,3 +11,13 @@ def _one_thread() -> None:
     from oracle.workers import one_thread
 
     one_thread()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A Chromium to show pages in (tests/browser.py)."""
+    from browser import start
+
+    found = start()
+    yield found
+    found.quit()

@@ -68,9 +68,9 @@ def test_manualbp_never_imports_the_oracle_and_the_textbook_shares_nothing():
 
 #: From the foundation up; a module may import what stands before it.
 ORDER = [
-    "files", "workers", "case", "inputs", "regimes", "alone", "drawn", "data", "suite", "twins", "conventions", "referee", "judge",
-    "verdict", "formulas", "manual_run", "torch_run", "mistakes", "rounding", "diagnosis", "discrepancy", "corrected", "check", "training", "sweep", "explain", "report", "accuracy",
-    "calibration", "mutants", "terminal", "cli", "__main__",
+    "files", "workers", "case", "shell", "inputs", "regimes", "alone", "drawn", "data", "suite", "twins", "conventions", "referee", "judge",
+    "verdict", "roundoff", "formulas", "manual_run", "torch_run", "mistakes", "rounding", "diagnosis", "discrepancy", "tables", "corrected", "check", "training", "sweep", "explain", "report", "accuracy",
+    "calibration", "mutants", "teach", "terminal", "commands", "cli", "__main__",
 ]  # fmt: skip
 
 

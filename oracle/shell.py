@@ -1,0 +1,62 @@
+"""What all commands share: their common options, exit statuses, messages, progress."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+#: Progress and messages go here, so that standard output is the answer alone.
+errors = Console(stderr=True)
+
+AGREE, FAILS, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("takes the name of a folder; got an empty text.")
+    return Path(text)
+
+
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", parser=_folder, help="Folder for the report.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same table, byte for byte.")]
+
+
+def stop(message: object) -> NoReturn:
+    """End with a message about the call and exit status 2."""
+    errors.print("[bold red]error:[/]", end=" ")
+    errors.print(str(message), markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(WRONG_CALL)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn what the call itself got wrong, a name or a folder, into its message and exit status 2."""
+    from oracle.case import SpecError
+    from oracle.files import OutputError
+
+    try:
+        yield
+    except (SpecError, OutputError) as error:
+        stop(error)
+
+
+@contextmanager
+def progress_bar(total: int, doing: str = "comparing", what: str = "cases") -> Iterator[Callable[[int], None]]:
+    """A bar on standard error; what is yielded tells it how many more are done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(doing),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{what}, left"),
+        TimeRemainingColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.advance(task, done)
