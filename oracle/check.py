@@ -1,19 +1,20 @@
 """From a case to its table: the three runs, their comparison, one tidy row for each quantity and comparison."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from manualbp import Network, Quantity, Trace
+from manualbp import Quantity, Trace
 from oracle import judge
 from oracle.case import DTYPES, Case
 from oracle.corrected import UnknownTruthError, corrected_run
 from oracle.discrepancy import Row, compare, measure
 from oracle.inputs import generator
 from oracle.manual_run import layerwise_run, manual_run
-from oracle.rounding import Scale, floor, hulls, movement, scales, unit_roundoff
+from oracle.rounding import Scale, Scales, floor, hulls, movement, scales, unit_roundoff
+from oracle.tables import ALONE, END_TO_END, LAYERWISE, module_names, table
 from oracle.torch_run import torch_run
 from oracle.verdict import Verdict
 
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
 AGAIN = 3
 #: Divided by, it leaves a number.
 TINY = float(np.finfo(np.float64).tiny)
-
-END_TO_END, LAYERWISE, ALONE, TRAINING = "end to end", "layerwise", "alone", "training"
-
-
-def module_names(network: Network) -> tuple[str, ...]:
-    """The layers of the chain and the loss, as a reader would write them."""
-    return (*map(str, network.layers), str(network.loss))
 
 
 def check(case: Case) -> None:
@@ -44,15 +38,28 @@ def check(case: Case) -> None:
         raise TypeError(f"the oracle compares {', '.join(others)} and {last}; got {case.dtype}. Convert x, params and target.")
 
 
-def rows(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None = None) -> list[Row]:
+def rows(
+    case: Case,
+    *,
+    candidate: Trace | None = None,
+    layerwise: Trace | None = None,
+    reference: Trace | None = None,
+    scale: Scales | None = None,
+    claimed: Collection[str] | None = None,
+) -> list[Row]:
     """Compare a case with autograd, end to end and layerwise.
 
-    `candidate` and `layerwise` stand in for manualbp's own two runs, for a gradient that comes from elsewhere. Raises
-    TypeError or ValueError when the case does not fit its network.
+    `candidate` and `layerwise` stand in for manualbp's own two runs, for a gradient that comes from elsewhere. Where one claims
+    to give only some quantities, `claimed` holds their symbols, and only these are compared, end to end. `reference` and `scale`
+    are computed where they are not given. Raises TypeError or ValueError when the case does not fit its network.
     """
     check(case)
-    reference = torch_run(case)
-    scale, wanted, on_kinks = scales(case, reference), reference.quantities(), cache(lambda: hulls(case, reference))
+    reference = torch_run(case) if reference is None else reference
+    scale = scales(case, reference) if scale is None else scale
+    wanted, on_kinks = reference.quantities(), cache(lambda: hulls(case, reference))
+    if claimed is not None:
+        wanted = {quantity: array for quantity, array in wanted.items() if quantity.symbol in claimed}
+    partly = case.close or claimed is not None
 
     def compared(comparison: str, trace: Trace, referee: judge.Ask, part: int) -> list[Row]:
         given = trace.quantities()
@@ -62,7 +69,7 @@ def rows(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None 
                 comparison,
                 module_names(case.network),
                 case.dtype,
-                {quantity: array for quantity, array in given.items() if not case.close or quantity in wanted},
+                {quantity: array for quantity, array in given.items() if not partly or quantity in wanted},
                 wanted,
                 scale[part],
                 trace.failure or reference.failure,
@@ -81,7 +88,8 @@ def rows(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None 
     by_hand = candidate or manual_run(case)
     through = compared(END_TO_END, by_hand, judge.end_to_end(case), 0)
     by_layer = compared(LAYERWISE, layerwise or layerwise_run(case, reference), one_layer, 1)
-    return [*_inherited(case, through, by_layer, by_hand, wanted, scale.through), *by_layer]
+    through = _inherited(case, through, by_layer, by_hand, wanted, scale.through)
+    return [*through, *(by_layer if claimed is None else ())]
 
 
 def _inherited(
@@ -124,18 +132,6 @@ def _scale_of(right: Any, exact: Any, reference: Any, scale: Any) -> Any:
     size = np.abs(np.asarray(reference, dtype=np.float64))
     share = np.max(scale, initial=0.0) / max(float(np.max(size, initial=0.0, where=np.isfinite(size))), TINY)
     return np.maximum(np.maximum(scale, floor(right, exact, right.dtype)), share * np.abs(right.astype(np.float64)))
-
-
-def table(found: Iterable[Row]) -> "pd.DataFrame":
-    """The rows as a pandas table; texts that repeat are categories, ratios have float32's seven digits."""
-    import pandas as pd
-
-    frame = pd.DataFrame(list(found), columns=Row._fields)
-    repeated = ["case", "comparison", "module", "quantity", "symbol", "shape", "dtype", "verdict"]
-    with np.errstate(over="ignore"):
-        return frame.astype(
-            {**dict.fromkeys(repeated, "category"), "max_rel": "f4", "normwise": "f4", "sigmas": "f4", "margin": "f4"}
-        )
 
 
 def discrepancies(case: Case, *, candidate: Trace | None = None, layerwise: Trace | None = None) -> "pd.DataFrame":

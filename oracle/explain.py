@@ -10,11 +10,11 @@ from manualbp import HalfSquaredError, Network, Quantity, Sigmoid, descend
 from manualbp.layer import Array
 from manualbp.textbook import notes333
 from oracle.case import Case
-from oracle.check import END_TO_END, module_names
 from oracle.discrepancy import Row, compare
 from oracle.formulas import formula
 from oracle.manual_run import manual_run
 from oracle.rounding import scales
+from oracle.tables import END_TO_END, module_names
 from oracle.torch_run import torch_run
 
 

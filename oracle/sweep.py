@@ -85,9 +85,9 @@ def failing(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 def advise(text: str, seed: int, found: Sequence[Row]) -> Advice:
     """Diagnose a case whose failing rows are `found`; a training is looked at where it starts."""
-    from oracle.check import ALONE, END_TO_END, LAYERWISE, TRAINING
     from oracle.diagnosis import diagnose
     from oracle.manual_run import layerwise_run, manual_run
+    from oracle.tables import ALONE, END_TO_END, LAYERWISE, TRAINING
     from oracle.torch_run import torch_run
 
     case = _build(text, seed)

@@ -89,7 +89,7 @@ def _show_command(console: Console, title: str, command: str) -> None:
 
 def show_cases(console: Console, report: "Report") -> None:
     """Every row of every case, end to end and layerwise."""
-    from oracle.check import TRAINING
+    from oracle.tables import TRAINING
 
     for (case, comparison), part in report.table.groupby(["case", "comparison"], observed=True, sort=False):
         if comparison == TRAINING:

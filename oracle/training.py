@@ -12,11 +12,11 @@ import numpy as np
 
 from manualbp import Network, Quantity, descend
 from oracle.case import Case
-from oracle.check import TRAINING, module_names
 from oracle.data import DataSet, load, step_name
 from oracle.discrepancy import Row, compare
 from oracle.manual_run import manual_run
 from oracle.rounding import floor, noisy_descent, response
+from oracle.tables import TRAINING, module_names
 from oracle.torch_run import State, torch_descent
 
 #: Noisy descents behind each scale. Too few to know each element's own, so an array is judged by its largest.

@@ -7,9 +7,10 @@ import pytest
 
 from manualbp import Linear, descend
 from oracle import training
-from oracle.check import TRAINING, rows, table
+from oracle.check import rows, table
 from oracle.data import DATA, data_names, load
 from oracle.report import Report
+from oracle.tables import TRAINING
 from oracle.training import train_and_compare
 
 QUICK = [name for name in data_names() if "digits" not in name]

@@ -16,7 +16,7 @@ from oracle.diagnosis.matching import Search
 from oracle.diagnosis.regions import region
 from oracle.formulas import formula
 from oracle.inputs import repeat_command
-from oracle.rounding import Scales, scales
+from oracle.roundoff import Scales
 
 
 class Part(NamedTuple):
@@ -183,7 +183,10 @@ def diagnose(
     scale of every quantity, and is measured where it is not given. `passed` and `passed_layerwise` are the symbols of what
     differs and is right all the same, end to end and layer by layer: where the referee finds autograd inaccurate.
     """
-    scale = scales(case, reference) if scale is None else scale
+    if scale is None:
+        from oracle.rounding import scales
+
+        scale = scales(case, reference)
     evidence = Evidence(case, reference, candidate, layerwise, scale, passed, passed_layerwise)
     location = locate(evidence)
     if not location.symbols:

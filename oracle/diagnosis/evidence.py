@@ -1,6 +1,6 @@
 """What is known of a failing gradient: which numbers are right, which are wrong, by how many rounding scales."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from manualbp import Quantity, Trace
+from manualbp import Network, Quantity, Trace
 from oracle.case import Case
-from oracle.rounding import Scales, unit_roundoff
+from oracle.roundoff import Scales, unit_roundoff
 from oracle.verdict import TOLERANCE
 
 
@@ -28,6 +28,22 @@ class Slot(NamedTuple):
             held = trace.parameter_gradients
             return held[self.at].get(self.name) if self.at < len(held) else None
         return trace.loss if self.what == "loss" else getattr(trace, self.what)[self.at]
+
+
+def named_slots(network: Network, held: Sequence[Collection[str]] | None = None) -> dict[Slot, Quantity]:
+    """Every place of a trace of this network, in the order of the computation, and what it holds.
+
+    `held` names the parameters of each holder, where that is not what the network says.
+    """
+    nodes = range(len(network.layers) + 1)
+    places = Trace(
+        network,
+        Slot("loss", len(network.layers)),
+        tuple(Slot("values", at) for at in nodes),
+        tuple(Slot("gradients", at) for at in nodes),
+        tuple({name: Slot("parameter", at, name) for name in own} for at, own in enumerate(held or network.shapes)),
+    ).quantities()
+    return {slot: quantity for quantity, slot in places.items()}
 
 
 class State(Enum):
@@ -95,16 +111,9 @@ class Evidence:
     @cached_property
     def slots(self) -> dict[Slot, Quantity]:
         """Everything the reference gives and has a scale for, in the order of the computation."""
-        nodes = range(self.count + 1)
-        held = enumerate(self.reference.parameter_gradients)
-        places = Trace(
-            self.case.network,
-            Slot("loss", self.count),
-            tuple(Slot("values", at) for at in nodes),
-            tuple(Slot("gradients", at) for at in nodes),
-            tuple({name: Slot("parameter", at, name) for name in own} for at, own in held),
-        ).quantities()
-        return {slot: quantity for quantity, slot in places.items() if quantity in self.scale.through}
+        held = self.reference.parameter_gradients
+        slots = named_slots(self.case.network, held)
+        return {slot: quantity for slot, quantity in slots.items() if quantity in self.scale.through}
 
     @cached_property
     def flows(self) -> tuple[tuple[Slot, ...], ...]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.diagnosis.evidence import Evidence, Slot, apart, furthest, size
-from oracle.rounding import unit_roundoff
+from oracle.roundoff import unit_roundoff
 
 #: Rows or columns beyond which nobody looks for a permutation.
 MOST = 512

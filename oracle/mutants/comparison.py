@@ -12,12 +12,12 @@ import numpy as np
 
 from manualbp import Trace
 from oracle.case import Case, Spec
-from oracle.check import END_TO_END
 from oracle.drawn import Drawn
 from oracle.drawn import build as build_drawn
 from oracle.inputs import build
 from oracle.mistakes import Mistake
 from oracle.mutants.trial import Bench, Outcome, outcome, visible
+from oracle.tables import END_TO_END
 from oracle.verdict import Verdict
 
 T = TypeVar("T")

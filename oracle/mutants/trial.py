@@ -11,7 +11,6 @@ import numpy as np
 from manualbp import Quantity, Trace
 from oracle import check, judge
 from oracle.case import Case, Spec
-from oracle.check import END_TO_END, LAYERWISE, module_names
 from oracle.diagnosis import Diagnosis, diagnose
 from oracle.discrepancy import Row, compare
 from oracle.inputs import build
@@ -19,6 +18,7 @@ from oracle.manual_run import layerwise_run, manual_run
 from oracle.mistakes import AssemblyMistake, Mistake, catalogue
 from oracle.mutants.selection import Planting, place
 from oracle.rounding import Scales, hulls, scales
+from oracle.tables import END_TO_END, LAYERWISE, module_names
 from oracle.torch_run import torch_run
 from oracle.verdict import Verdict
 

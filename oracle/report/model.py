@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from oracle.case import Spec, SpecError
-from oracle.check import LAYERWISE
 from oracle.data import without_step
 from oracle.discrepancy import NOT_FINITE
 from oracle.inputs import repeat_command
 from oracle.suite import parse
-from oracle.training import Curves
+from oracle.tables import LAYERWISE
 from oracle.verdict import TOLERANCE, Verdict
 
 if TYPE_CHECKING:
     from oracle.sweep import Advice
+    from oracle.training import Curves
 
 PACKAGES = ("torch", "numpy", "ml_dtypes", "python-flint", "pandas", "scikit-learn")
 
@@ -43,7 +43,7 @@ class Report:
     """
 
     table: pd.DataFrame
-    curves: Sequence[Curves] = ()
+    curves: "Sequence[Curves]" = ()
     diagnoses: "Sequence[Advice]" = ()
     seed: int = 0
     seconds: float = math.nan

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from oracle.check import END_TO_END, LAYERWISE
+from oracle.tables import END_TO_END, LAYERWISE
 
 if TYPE_CHECKING:
     from oracle.report.model import Report

@@ -15,6 +15,7 @@ from manualbp import Quantity, Trace
 from oracle.case import Case, float_info
 from oracle.rounding.chain import Chain
 from oracle.rounding.noise import STRONG, Decisions, Format, Groups, RoundingNoise, halves
+from oracle.roundoff import Scale, Scales, unit_roundoff
 from oracle.verdict import TOLERANCE
 
 #: Copies of a computation, one of them exact: for the noise, and for comparisons that fall otherwise. Primes: a case takes
@@ -28,26 +29,6 @@ JUMPS = 2.0
 FLUSHED = 2.0**12
 #: The square of this and what is larger does not underflow.
 SMALL = 1e-150
-
-Scale = dict[Quantity, NDArray[np.float64]]
-
-
-class Scales(NamedTuple):
-    """The scale of every quantity of a run from end to end, and of each layer on given numbers; and the exact copies of both.
-
-    The exact copies are torch's operations in float64, one by one. For a narrower dtype, and where torch has a kernel of its own
-    for several of them, they are a witness of what is right.
-    """
-
-    through: Scale
-    own: Scale
-    exact_through: Scale
-    exact_own: Scale
-
-
-def unit_roundoff(dtype: np.dtype[Any]) -> float:
-    """The largest relative error of one rounding to nearest: half the gap between 1 and the next number."""
-    return float(float_info(dtype).eps) / 2
 
 
 def format_of(dtype: np.dtype[Any]) -> Format:
