@@ -6,6 +6,7 @@ digits. No layer needs a formula for it.
 
 import zlib
 from collections.abc import Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from manualbp import Quantity, Trace
 from oracle.case import Case, float_info
 from oracle.rounding.chain import Chain
-from oracle.rounding.noise import STRONG, Decisions, Format, Groups, RoundingNoise, halves
+from oracle.rounding.noise import STRONG, Decisions, Format, Groups, Replicas, RoundingNoise, halves
 from oracle.roundoff import Scale, Scales, unit_roundoff
 from oracle.verdict import TOLERANCE
 
@@ -73,9 +74,11 @@ def response(exact: Any, copies: Any) -> NDArray[np.float64]:
     with np.errstate(all="ignore"):
         weak, strong = halves(np.square(copies - exact), 0)
         found: NDArray[np.float64] = np.sqrt(np.maximum(weak.mean(axis=0), strong.mean(axis=0) / STRONG**2))
-    if found.size and not SMALL < found.min() <= found.max() < np.inf:  # squares over- or underflow, or nothing moved
-        weak, strong = halves(copies, 0)
-        found = np.maximum(movement(exact, weak), movement(exact, strong) / STRONG)
+    again = ~((found > SMALL) & (found < np.inf))  # squares over- or underflow, or nothing moved
+    if again.any():
+        exact = exact[again]
+        weak, strong = (movement(exact, half[:, again]) for half in halves(copies, 0))
+        found[again] = np.maximum(weak, strong / STRONG)
     return found
 
 
@@ -107,30 +110,38 @@ def groups_of(case: Case, copies: Sequence[int], groups: int = 2) -> Groups:
 
 def scales(case: Case, reference: Trace) -> Scales:
     """The rounding scale of every element of every quantity that the reference gives, in the case's dtype."""
-    wanted = {quantity: array for quantity, array in reference.quantities().items() if array is not None}
-    groups = groups_of(case, NOISY)
-    noise = RoundingNoise(groups, format_of(case.dtype), TOLERANCE, seed(case.name))
+    wanted = {quantity: np.asarray(array) for quantity, array in reference.quantities().items() if array is not None}
+    numbers, u = _in_a_row(list(wanted.values())), unit_roundoff(case.dtype)
+
+    def run(mode: Replicas) -> list[Any]:
+        trace = Chain(case, mode.groups, reference).run(mode).quantities()
+        copies = _in_a_row([trace[quantity] for quantity in wanted], 1)
+        return np.split(copies, mode.groups.groups)
+
+    mode = RoundingNoise(groups_of(case, NOISY), format_of(case.dtype), TOLERANCE, seed(case.name))
     with np.errstate(all="ignore"):
-        moved = _by_group(Chain(case, groups, reference).run(noise), groups)
-        found = [
-            {
-                quantity: np.maximum(floor(array, numbers[quantity][0], case.dtype), response(*_split(numbers[quantity])))
-                for quantity, array in wanted.items()
-            }
-            for numbers in moved
-        ]
-        if any(each is not None for each in noise.reach):
-            groups = groups_of(case, OTHERWISE)
-            other = _by_group(Chain(case, groups, reference).run(Decisions(groups, noise.reach)), groups)
-            for scale, numbers in zip(found, other, strict=True):
-                for quantity in scale:
-                    scale[quantity] = scale[quantity] + furthest(*_split(numbers[quantity])) * (JUMPS / TOLERANCE)
-    u, through = unit_roundoff(case.dtype), found[0]
+        moved = run(mode)
+        found = [np.maximum(floor(numbers, copies[0], case.dtype), response(copies[0], copies[1:])) for copies in moved]
+        if any(each is not None for each in mode.reach):
+            for scale, copies in zip(found, run(Decisions(groups_of(case, OTHERWISE), mode.reach)), strict=True):
+                scale += furthest(copies[0], copies[1:]) * (JUMPS / TOLERANCE)
+    through, own, exact_through, exact_own = (_apart(row, wanted) for row in (*found, *(copies[0] for copies in moved)))
     for quantity, array in wanted.items():  # rounding errors times rounding errors, where all else is exactly 0
-        size = np.abs(np.asarray(array, dtype=np.float64))
-        through[quantity] = np.maximum(through[quantity], u * u * np.max(size, initial=0.0, where=np.isfinite(size)))
-    exact = [{quantity: array[0] for quantity, array in numbers.items()} for numbers in moved]
-    return Scales(*found, *exact)
+        size = np.abs(array.astype(np.float64))
+        np.maximum(through[quantity], u * u * np.max(size, initial=0.0, where=np.isfinite(size)), out=through[quantity])
+    return Scales(through, own, exact_through, exact_own)
+
+
+def _in_a_row(arrays: Sequence[Any], axes: int = 0) -> Any:
+    """The numbers of all arrays one behind the other; the first axes stay."""
+    return np.concatenate([array.reshape(*array.shape[:axes], prod(array.shape[axes:])) for array in arrays], axis=axes)
+
+
+def _apart(row: Any, arrays: dict[Quantity, Any]) -> Scale:
+    """What `_in_a_row` has put together, as arrays of these shapes."""
+    ends = np.cumsum([array.size for array in arrays.values()])
+    parts = np.split(row, ends[:-1])
+    return {quantity: part.reshape(array.shape) for (quantity, array), part in zip(arrays.items(), parts, strict=True)}
 
 
 class Hulls(NamedTuple):
