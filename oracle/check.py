@@ -57,12 +57,9 @@ def rows(
     reference = torch_run(case) if reference is None else reference
     scale = scales(case, reference) if scale is None else scale
     wanted, on_kinks = reference.quantities(), cache(lambda: hulls(case, reference))
-    if claimed is not None:
-        wanted = {quantity: array for quantity, array in wanted.items() if quantity.symbol in claimed}
-    partly = case.close or claimed is not None
 
-    def compared(comparison: str, trace: Trace, referee: judge.Ask, part: int) -> list[Row]:
-        given = trace.quantities()
+    def compared(comparison: str, trace: Trace, referee: judge.Ask, part: int, wanted: dict[Quantity, Any]) -> list[Row]:
+        given, partly = trace.quantities(), case.close or wanted.keys() != reference.quantities().keys()
         return list(
             compare(
                 case.name,
@@ -84,10 +81,11 @@ def rows(
     if case.close:
         own = range(max(len(case.network.layers), 1))
         wanted = {quantity: array for quantity, array in wanted.items() if quantity.position in own}
-        return compared(ALONE, candidate or manual_run(case), one_layer, 1)
+        return compared(ALONE, candidate or manual_run(case), one_layer, 1, wanted)
     by_hand = candidate or manual_run(case)
-    through = compared(END_TO_END, by_hand, judge.end_to_end(case), 0)
-    by_layer = compared(LAYERWISE, layerwise or layerwise_run(case, reference), one_layer, 1)
+    ours = {quantity: array for quantity, array in wanted.items() if claimed is None or quantity.symbol in claimed}
+    through = compared(END_TO_END, by_hand, judge.end_to_end(case), 0, ours)
+    by_layer = compared(LAYERWISE, layerwise or layerwise_run(case, reference), one_layer, 1, wanted)
     through = _inherited(case, through, by_layer, by_hand, wanted, scale.through)
     return [*through, *(by_layer if claimed is None else ())]
 
