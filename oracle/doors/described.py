@@ -17,7 +17,7 @@ CHAINS = (torch.nn.Sequential,)
 
 @cache
 def _records() -> dict[str, type[Record]]:
-    return {cls.twin(): cls for base in (Layer, Loss) for cls in catalogue(base).values()}  # type: ignore[type-abstract]
+    return {cls.twin(): cls for base in (Layer, Loss) for cls in catalogue(base).values()}
 
 
 def record_of(module: torch.nn.Module) -> Record | None:
@@ -64,13 +64,13 @@ def described(model: torch.nn.Module, loss: torch.nn.Module | Loss | None) -> tu
     modules = list(modules_of(model))
     layers = tuple(_known(module, Layer) for module in modules)
     cost = loss if isinstance(loss, Loss) else _known(loss, Loss)
-    params = [dict(module.named_parameters()) for module in modules]
-    of_loss = {} if isinstance(loss, Loss) else dict(loss.named_parameters())
+    holders = [*modules, *([] if isinstance(loss, Loss) else [loss])]
+    params: list[dict[str, torch.Tensor]] = [dict(holder.named_parameters()) for holder in holders]
     try:
         network = Network(layers, cost)
     except (TypeError, ValueError) as error:
         raise DoorError(str(error)) from error
-    return network, (*params, of_loss) if cost.parameter_shapes() else tuple(params)
+    return network, tuple(params[: len(network.holders)])
 
 
 def _known(module: Any, kind: type[Any]) -> Any:

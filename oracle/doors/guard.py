@@ -1,0 +1,113 @@
+"""Runs somebody else's code: within its time, with what it prints kept, and with torch's global state as it was."""
+
+import contextlib
+import ctypes
+import io
+import signal
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+#: So much of what a candidate prints is shown.
+SHOWN = 300
+
+
+class _TooLongError(BaseException):
+    """The time is up; not an Exception, so that the candidate does not catch it."""
+
+
+class Outcome(NamedTuple):
+    """What came of a call: its value, or why there is none; what it printed; what it changed that is not its own."""
+
+    value: Any = None
+    error: str = ""
+    printed: str = ""
+    changed: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> str:
+        """All of it in words; empty where there is nothing to say."""
+        said = [self.error] * bool(self.error)
+        said += [f"it leaves torch's {name} changed; put it back" for name in self.changed]
+        if text := " ".join(self.printed.split()):
+            said.append(f"it printed: {text[:SHOWN]}{' ...' if len(text) > SHOWN else ''}")
+        return "; ".join(said)
+
+
+#: Settings that are everyone's: how each is read, and how it is put back.
+_SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "deterministic algorithms": (
+        torch.are_deterministic_algorithms_enabled,
+        torch.use_deterministic_algorithms,
+    ),
+}
+
+
+def guarded(function: Callable[..., Any], *arguments: Any, timeout: float = 60.0) -> Outcome:
+    """Call a function; whatever it raises, prints or changes is told in the outcome, and nothing of it comes through.
+
+    A call that takes longer than `timeout` seconds is interrupted between two steps of Python.
+    """
+    before = {name: read() for name, (read, _) in _SETTINGS.items()}
+    said, value, error = io.StringIO(), None, ""
+    try:
+        with (
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+            warnings.catch_warnings(),
+            np.errstate(all="ignore"),
+            _limited(timeout),
+        ):
+            warnings.simplefilter("ignore")
+            value = function(*arguments)
+    except _TooLongError:
+        error = f"the candidate did not end within {timeout:g} seconds (timeout=)"
+    except (Exception, SystemExit) as raised:
+        error = f"the candidate raised {_told(raised)}"
+    changed = []
+    for name, (read, put) in _SETTINGS.items():
+        if read() != before[name]:
+            changed.append(name)
+            put(before[name])
+    return Outcome(value, error, said.getvalue(), tuple(changed))
+
+
+def _told(raised: BaseException) -> str:
+    """The error, and the last line of the candidate's own code on its way."""
+    steps = traceback.extract_tb(raised.__traceback__)[1:]
+    where = f" (line {steps[-1].lineno}: {steps[-1].line})" if steps and steps[-1].line else ""
+    return f"{type(raised).__name__}: {str(raised).partition(chr(10))[0]}{where}"
+
+
+@contextlib.contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Interrupts what runs inside when the time is up: by a signal in the main thread, which also ends a sleep."""
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+
+        def stop(*_: Any) -> None:
+            raise _TooLongError
+
+        earlier = signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, earlier)
+        return
+    here = ctypes.c_ulong(threading.get_ident())
+    raised = ctypes.py_object(_TooLongError)
+    timer = threading.Timer(seconds, ctypes.pythonapi.PyThreadState_SetAsyncExc, (here, raised))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
