@@ -1,0 +1,173 @@
+"""The rounding scale of any torch callable: of its outputs, and of the gradient of each of its inputs and parameters."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from oracle.rounding.expressions import PlainOperations
+from oracle.rounding.scales import JUMPS, floor, format_of, furthest, response
+from oracle.rounding.single import Comparisons, SingleDecisions, SingleNoise
+from oracle.verdict import TOLERANCE
+
+#: Copies with noise, and copies in which comparisons fall otherwise.
+NOISY, OTHERWISE = 16, 6
+
+Named = Mapping[str, Tensor]
+Upstream = Sequence[Tensor | None]
+
+
+class Of(NamedTuple):
+    """An output by its number, or the gradient of an input or parameter by its name, for an upstream gradient by its number."""
+
+    kind: Literal["output", "gradient"]
+    name: str
+    upstream: int = 0
+
+
+#: Picks of an array what is looked at; all of it unless given.
+Keep = Callable[[Of, Tensor], Tensor]
+
+
+class CallableScales(NamedTuple):
+    """The rounding scale of everything, and the exact copy in float64, a witness of what is right."""
+
+    sigma: dict[Of, NDArray[np.float64]]
+    exact: dict[Of, NDArray[np.float64]]
+
+
+def run(
+    function: Callable[..., Any],
+    inputs: Named,
+    params: Named,
+    upstreams: Sequence[Upstream],
+    *,
+    mode: Any = None,
+    wide: bool = False,
+    plain: bool = False,
+    keep: Keep | None = None,
+    seed: int = 0,
+) -> dict[Of, Tensor]:
+    """Call `function(*inputs)`, or a module with these parameters, and go back with every upstream gradient.
+
+    What requires a gradient gets one: zeros where nothing flows back to it. `upstreams` holds for each way back a tensor for each
+    output, None for those that are not real numbers. Nothing that is passed is changed; random numbers start at `seed`.
+    """
+    given, own = ({name: _leaf(value, wide=wide) for name, value in each.items()} for each in (inputs, params))
+    if isinstance(function, torch.nn.Module):
+        own = {**{name: _leaf(value.detach(), wide=wide) for name, value in function.named_buffers()}, **own}
+    looked_at = keep or (lambda _, tensor: tensor)
+    found: dict[Of, Tensor] = {}
+    with _random(seed), sdpa_kernel(SDPBackend.MATH) if wide else nullcontext(), torch.enable_grad():
+        with mode or nullcontext(), PlainOperations() if plain else nullcontext():
+            module = function if isinstance(function, torch.nn.Module) else None
+            outputs = outputs_of(functional_call(module, own, tuple(given.values())) if module else function(*given.values()))
+        leaves = {name: leaf for name, leaf in {**given, **own}.items() if leaf.requires_grad}
+        for number, output in enumerate(outputs):
+            of = Of("output", str(number))
+            found[of] = looked_at(of, output.detach())
+        for number, upstream in enumerate(upstreams):
+            pairs = [(out, up) for out, up in zip(outputs, upstream, strict=True) if up is not None and out.requires_grad]
+            grads = _back(pairs, leaves, mode, wide=wide, again=number + 1 < len(upstreams))
+            for name, grad in grads.items():
+                of = Of("gradient", name, number)
+                found[of] = looked_at(of, grad)
+    return found
+
+
+def _back(pairs: Sequence[tuple[Tensor, Tensor]], leaves: Named, mode: Any, *, wide: bool, again: bool) -> dict[str, Tensor]:
+    if not pairs or not leaves:
+        return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    outputs, upstream = zip(*pairs, strict=True)
+    with mode or nullcontext():
+        found = torch.autograd.grad(
+            outputs,
+            list(leaves.values()),
+            [each.double() if wide else each for each in upstream],
+            retain_graph=again,
+            materialize_grads=True,
+        )
+    return dict(zip(leaves, found, strict=True))
+
+
+def outputs_of(result: Any) -> tuple[Tensor, ...]:
+    """The tensors that a callable returns, in order. Raises TypeError for anything else."""
+    outputs = tuple(result) if isinstance(result, tuple | list) else (result,)
+    for output in outputs:
+        if not isinstance(output, Tensor):
+            raise TypeError(f"a callable returns a tensor or a tuple of tensors; got {type(output).__name__}.")
+    return outputs
+
+
+def _leaf(value: Tensor, *, wide: bool) -> Tensor:
+    copy = value.detach().clone()
+    copy = copy.double() if wide and copy.is_floating_point() else copy
+    return copy.requires_grad_(value.requires_grad)
+
+
+@contextmanager
+def _random(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def callable_scales(
+    function: Callable[..., Any],
+    inputs: Named,
+    params: Named,
+    upstreams: Sequence[Upstream],
+    reference: Mapping[Of, NDArray[Any]],
+    dtype: np.dtype[Any],
+    *,
+    keep: Keep | None = None,
+    replicas: int = NOISY,
+    seed: int = 0,
+) -> CallableScales:
+    """How far rounding in `dtype` moves each element of everything that `run` gives; `reference` holds its own numbers.
+
+    The copies run one after the other, so that no more is held than one of them in float64, and of each what `keep` picks.
+    """
+    seen = Comparisons()
+
+    def copies(modes: Sequence[Any]) -> dict[Of, NDArray[np.float64]]:
+        found = [_plainly(function, inputs, params, upstreams, mode=mode, keep=keep, seed=seed) for mode in modes]
+        return {of: np.stack([each[of].double().numpy() for each in found]) for of in found[0]}
+
+    with np.errstate(all="ignore"):
+        noise = [SingleNoise(format_of(dtype), copy, replicas, seed, seen) for copy in range(replicas + 1)]
+        moved = copies(noise)
+        sigma = {
+            of: np.maximum(floor(reference[of], array[0], dtype), response(array[0], array[1:])) for of, array in moved.items()
+        }
+        reach = seen.reach(TOLERANCE)
+        if any(each is not None for each in reach):
+            for of, array in copies([SingleDecisions(copy, reach) for copy in range(1, OTHERWISE + 1)]).items():
+                sigma[of] = sigma[of] + furthest(moved[of][0], array) * (JUMPS / TOLERANCE)
+    return CallableScales(sigma, {of: array[0] for of, array in moved.items()})
+
+
+def callable_hulls(
+    function: Callable[..., Any], inputs: Named, params: Named, upstreams: Sequence[Upstream], *, keep: Keep | None = None
+) -> dict[Of, tuple[NDArray[Any], NDArray[Any]]]:
+    """From where to where each element goes when comparisons of equal numbers fall either way."""
+    found = [
+        _plainly(function, inputs, params, upstreams, mode=SingleDecisions(copy, ties=True), keep=keep)
+        for copy in range(1, OTHERWISE + 1)
+    ]
+    stacked = {of: np.stack([each[of].double().numpy() for each in found]) for of in found[0]}
+    return {of: (array.min(axis=0), array.max(axis=0)) for of, array in stacked.items()}
+
+
+def _plainly(*args: Any, **options: Any) -> dict[Of, Tensor]:
+    """A run in float64 with torch's kernels taken apart; as they are where these arguments are not for the plain ones."""
+    try:
+        return run(*args, wide=True, plain=True, **options)
+    except (TypeError, ValueError, RuntimeError, IndexError):
+        return run(*args, wide=True, **options)

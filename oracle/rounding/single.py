@@ -1,0 +1,188 @@
+"""The modes of `noise`, for a computation that is run again and again, one copy at a time and without an axis of replicas.
+
+So can be measured whatever torch can run: code that looks at numbers to decide what to do, calls an autograd.Function, works in
+place. The first copy is exact and says what every comparison decides; the others are told.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from oracle.rounding.noise import STRONG, Decisions, Format, Groups, RoundingNoise, toss
+
+#: So far apart are the coins of one copy and the next.
+APART = 7919
+
+
+class _Single(Groups):
+    """Every tensor of numbers is the one copy itself."""
+
+    def apart(self, tensor: Tensor) -> Tensor:
+        return tensor.view(1, 1, *tensor.shape)
+
+    def first(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def spread(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def hold(self, value: Any) -> bool:
+        if isinstance(value, tuple):
+            return any(map(self.hold, value))
+        return isinstance(value, Tensor) and value.numel() > 0 and value.is_floating_point()
+
+
+@dataclass
+class Comparisons:
+    """What the exact copy compares, in its order: the difference, what it decides, and how far noise moves the difference."""
+
+    differences: list[Tensor] = field(default_factory=list)
+    decided: list[Tensor] = field(default_factory=list)
+    squares: list[dict[float, list[Tensor]]] = field(default_factory=list)
+
+    def reach(self, window: float) -> list[Tensor | None]:
+        """For each comparison where it could fall otherwise: `window` times the movement, or None where nowhere."""
+        return [self._reach(at, window) for at in range(len(self.differences))]
+
+    def _reach(self, at: int, window: float) -> Tensor | None:
+        moved = [torch.stack(found).mean(0) / strength**2 for strength, found in self.squares[at].items()]
+        if not moved:
+            return None
+        far = window * torch.stack(moved).amax(0).sqrt_()
+        near = (self.differences[at].abs() <= far) & (far > 0)
+        return torch.where(near, far, 0.0).unsqueeze(0) if near.any() else None
+
+
+class SingleNoise(RoundingNoise):  # type: ignore[no-untyped-call]
+    """Noise of a strength in every operation; copy 0 has none, and fills `seen`."""
+
+    def __init__(self, format: Format, copy: int, replicas: int, seed: int, seen: Comparisons) -> None:
+        super().__init__(_Single(1, 0), format, 0.0, seed + copy * APART)
+        self.strength = 0.0 if copy == 0 else 1.0 if copy <= replicas // 2 else STRONG
+        self.copy, self.seen, self.compared = copy, seen, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        return in_float64(super().__torch_dispatch__, func, types, args, kwargs)
+
+    def made(self, result: Any, func: Any, args: Sequence[Any], kwargs: Any) -> None:
+        if func not in _SCALES:
+            super().made(result, func, args, kwargs)
+            return
+        for each, scale in zip(result if isinstance(result, tuple) else (result,), _SCALES[func](result, *args), strict=True):
+            if each is not None:
+                self.disturb(each, self.format.inside, scale)
+                if self.format.inside != self.format.unit_roundoff:
+                    self.disturb(each, self.format.unit_roundoff)
+
+    def disturb(self, tensor: Tensor, level: float, scale: Tensor | None = None) -> None:
+        if not self.strength:
+            return
+        size = (tensor if scale is None else scale.view(tensor.shape)).abs()
+        size = torch.maximum(size, torch.clamp(size / (level * STRONG), max=self.format.tiny))
+        tensor.addcmul_(toss(self.at, tensor.shape), size, value=level * self.strength)
+        self.at += tensor.numel()
+
+    def decide(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        at, seen = self.compared, self.seen
+        self.compared += 1
+        difference = (args[0] - args[1] if len(args) > 1 else args[0]).detach()
+        if self.copy == 0:
+            result = func(*args, **kwargs)
+            seen.differences.append(difference.clone())
+            seen.decided.append(result.clone())
+            seen.squares.append({})
+            return result
+        if at >= len(seen.decided) or seen.differences[at].shape != difference.shape:  # it has gone another way
+            return func(*args, **kwargs)
+        seen.squares[at].setdefault(self.strength, []).append((difference - seen.differences[at]).square_())
+        return seen.decided[at].clone()
+
+
+class SingleDecisions(Decisions):  # type: ignore[no-untyped-call]
+    """No noise, and comparisons that fall otherwise: all for larger in copy 1, for smaller in copy 2, by a coin in the others."""
+
+    def __init__(self, copy: int, reach: Sequence[Tensor | None] = (), *, ties: bool = False) -> None:
+        super().__init__(_Single(1, 0), reach, ties=ties)
+        self.copy = copy
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        return in_float64(super().__torch_dispatch__, func, types, args, kwargs)
+
+    def decide(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.reach and (self.at >= len(self.reach) or not _fits(self.reach[self.at], args)):
+            self.at += 1
+            return func(*args, **kwargs)
+        return super().decide(func, *args, **kwargs)
+
+    def _sides(self, difference: Tensor) -> Tensor:
+        if self.copy in (1, 2):
+            return torch.full_like(difference, 1.0 if self.copy == 1 else -1.0)
+        return toss((self.at + self.copy * APART) * 65537, difference.shape).clone()
+
+
+def _fits(reach: Tensor | None, args: Sequence[Any]) -> bool:
+    return reach is None or reach.shape[1:] == (args[0] - args[1] if len(args) > 1 else args[0]).shape
+
+
+def in_float64(call: Callable[..., Any], func: Any, types: Any, args: Sequence[Any], kwargs: Any) -> Any:
+    """An operation in float64 also where the code asks for less, or has numbers of its own in a narrower dtype."""
+    result = call(func, types, [_wide(arg) for arg in args], {name: _wide(value) for name, value in (kwargs or {}).items()})
+    return _wide(result) if isinstance(result, Tensor) else result
+
+
+def _wide(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.double() if value.is_floating_point() and value.dtype != torch.float64 else value
+    if isinstance(value, torch.dtype):
+        return torch.float64 if value.is_floating_point else value
+    return [_wide(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _sum_scale(result: Tensor, squares: Tensor, length: float) -> Tensor:
+    """The scale of sums of so many terms, see `noise`."""
+    return torch.hypot(squares.clamp_min(0).sqrt(), result / 3**0.5) * length**0.5
+
+
+def _convolution(result: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> tuple[Tensor, ...]:
+    squares = torch.ops.aten.convolution(input.square(), weight.square(), None, *options)
+    terms = weight[:, 0].numel() if options[3] else weight[0].numel()
+    scale = _sum_scale(result, squares, terms)
+    return (scale if bias is None else torch.hypot(scale, bias.view(-1, *(1,) * (weight.ndim - 2)) * terms**0.5),)
+
+
+def _convolution_backward(
+    result: tuple[Tensor, ...], grad: Tensor, input: Tensor, weight: Tensor, *options: Any
+) -> tuple[Tensor | None, ...]:
+    squares = torch.ops.aten.convolution_backward(grad.square(), input.square(), weight.square(), *options)
+    places = grad.numel() / grad.shape[1]
+    terms = (weight.numel() / weight.shape[1], places, places)
+    return tuple(
+        None if each is None else _sum_scale(each, square, length)
+        for each, square, length in zip(result, squares, terms, strict=True)
+    )
+
+
+def _average(of: Any, _: Tensor, terms: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    """Sums of numbers divided by their count."""
+    return (of(terms.square(), *others).sqrt(),)
+
+
+def _running(result: Tensor, input: Tensor, axis: int, **_: Any) -> tuple[Tensor, ...]:
+    return (_sum_scale(result, input.square().cumsum(axis), input.shape[axis] if input.ndim else 1),)
+
+
+_aten = torch.ops.aten
+#: What sums inside, and is no operation that torch takes apart.
+_SCALES: dict[Any, Callable[..., tuple[Tensor | None, ...]]] = {
+    _aten.convolution.default: _convolution,
+    _aten.convolution_backward.default: _convolution_backward,
+    _aten.cumsum.default: _running,
+    **{
+        operation: partial(_average, operation)
+        for operation in (_aten.avg_pool2d.default, _aten._adaptive_avg_pool2d.default, _aten.avg_pool3d.default)
+    },
+}
