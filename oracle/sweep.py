@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from oracle.data import is_data, load, without_step
 from oracle.discrepancy import Row
 from oracle.verdict import Verdict
 from oracle.workers import workers
+
+if TYPE_CHECKING:
+    from oracle.diagnosis import Diagnosis, Line
 
 #: Cases that one task takes: enough to make the hand-over cheap, few enough for the progress bar to move.
 CHUNK = 24
@@ -37,6 +40,17 @@ class Advice:
     inferred: bool
     matches: tuple[dict[str, Any], ...]
     lines: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, case: str, diagnosis: "Diagnosis", lines: "tuple[Line, ...] | None" = None) -> Self:
+        """A diagnosis of this case; its own words unless there are others."""
+        words = lines or diagnosis.lines(None)
+        matches = (
+            {**part._asdict(), "sigmas": match.sigmas, "match": number}
+            for number, match in enumerate(diagnosis.matches)
+            for part in match.parts
+        )
+        return cls(case, words[0].text, diagnosis.location.inferred, tuple(matches), words)
 
 
 @dataclass
@@ -105,12 +119,7 @@ def advise(text: str, seed: int, found: Sequence[Row]) -> Advice:
         lines = (
             lines[0]._replace(text=f"Right at the start of the training; {first.symbol} is not at {first.case[len(text) + 1 :]}"),
         )
-    matches = (
-        {**part._asdict(), "sigmas": match.sigmas, "match": number}
-        for number, match in enumerate(diagnosis.matches)
-        for part in match.parts
-    )
-    return Advice(text, lines[0].text, diagnosis.location.inferred, tuple(matches), lines)
+    return Advice.of(text, diagnosis, lines)
 
 
 def _tasks(texts: Sequence[str]) -> list[list[str]]:
