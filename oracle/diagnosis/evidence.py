@@ -80,6 +80,25 @@ def size(array: Any) -> float:
     return float(magnitudes.max(where=np.isfinite(magnitudes), initial=0.0))
 
 
+def share_of(sigma: Any, wanted: Any, dtype: np.dtype[Any]) -> float:
+    """The largest rounding scale of an array as a share of its largest number; a unit roundoff at least."""
+    largest = size(wanted)
+    return max(size(sigma) / largest if largest else 0.0, unit_roundoff(dtype))
+
+
+def unit_of(predicted: Any, sigma: Any, wanted: Any, share: float) -> NDArray[np.float64]:
+    """The rounding scale of an array that a mistake makes in place of the one wanted, element by element.
+
+    Such an array is rounded as the right one is, relative to its size: the scale is that of the element, and at least the
+    right one's share of the largest number predicted. An element that is exactly 0 in both is no rounding's work and has to be
+    met.
+    """
+    unit = np.full(np.shape(predicted), share * size(predicted))
+    if np.shape(sigma) != unit.shape:
+        return unit
+    return np.where((np.asarray(predicted) == 0) & (np.asarray(wanted) == 0), sigma, np.maximum(unit, sigma))
+
+
 @dataclass(frozen=True)
 class Evidence:
     """A candidate beside the reference, end to end and, where `layerwise` is given, layer by layer.
@@ -130,27 +149,16 @@ class Evidence:
 
     @cached_property
     def _shares(self) -> dict[tuple[Slot, bool], float]:
-        """Of each reference array the largest scale as a share of its largest number; a unit roundoff at least."""
-        least = unit_roundoff(self.case.dtype)
-        largest = {slot: size(slot.of(self.reference)) for slot in self.slots}
+        """By slot, what `share_of` says."""
         return {
-            (slot, own): max(size(self.sigma(slot, own=own)) / largest[slot] if largest[slot] else 0.0, least)
+            (slot, own): share_of(self.sigma(slot, own=own), slot.of(self.reference), self.case.dtype)
             for slot in self.slots
             for own in (False, True)
         }
 
     def unit(self, slot: Slot, predicted: Any, *, own: bool = False) -> NDArray[np.float64]:
-        """The rounding scale of an array that a mistake makes in place of the reference's, element by element.
-
-        Such an array is rounded as the reference's is, relative to its size: the scale is that of the element, and at
-        least the reference's largest scale as a share of its largest number, times the largest number predicted. An element
-        that is exactly 0 in both is no rounding's work and has to be met.
-        """
-        sigma, wanted = self.sigma(slot, own=own), np.asarray(slot.of(self.reference))
-        unit = np.full(np.shape(predicted), self._shares[slot, own] * size(predicted))
-        if sigma.shape != unit.shape:
-            return unit
-        return np.where((np.asarray(predicted) == 0) & (wanted == 0), sigma, np.maximum(unit, sigma))
+        """The rounding scale of an array that a mistake makes in place of the reference's, see `unit_of`."""
+        return unit_of(predicted, self.sigma(slot, own=own), slot.of(self.reference), self._shares[slot, own])
 
     def reproduced(self, slot: Slot, found: Any, predicted: Any, *, own: bool = False) -> float:
         """How far what was found is from what a mistake predicts, in rounding scales; infinity for another shape."""

@@ -67,7 +67,7 @@ def run(
     with _random(seed), sdpa_kernel(SDPBackend.MATH) if wide else nullcontext(), torch.enable_grad():
         with mode or nullcontext(), PlainOperations() if plain else nullcontext():
             module = function if isinstance(function, torch.nn.Module) else None
-            outputs = outputs_of(functional_call(module, own, tuple(given.values())) if module else function(*given.values()))
+            outputs = outputs_of(functional_call(module, own, tuple(given.values())) if module is not None else function(*given.values()))
         leaves = {name: leaf for name, leaf in {**given, **own}.items() if leaf.requires_grad}
         for number, output in enumerate(outputs):
             of = Of("output", str(number))
