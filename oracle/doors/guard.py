@@ -22,12 +22,15 @@ class _TooLongError(BaseException):
 
 
 class Outcome(NamedTuple):
-    """What came of a call: its value, or why there is none; what it printed; what it changed that is not its own."""
+    """What came of a call: its value, or why there is none; what it printed; what it changed that is not its own; whether it was
+    interrupted.
+    """
 
     value: Any = None
     error: str = ""
     printed: str = ""
     changed: tuple[str, ...] = ()
+    late: bool = False
 
     @property
     def notes(self) -> str:
@@ -40,7 +43,7 @@ class Outcome(NamedTuple):
 
 
 #: Settings that are everyone's: how each is read, and how it is put back.
-_SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
     "number of threads": (torch.get_num_threads, torch.set_num_threads),
@@ -56,8 +59,8 @@ def guarded(function: Callable[..., Any], *arguments: Any, timeout: float = 60.0
 
     A call that takes longer than `timeout` seconds is interrupted between two steps of Python.
     """
-    before = {name: read() for name, (read, _) in _SETTINGS.items()}
-    said, value, error = io.StringIO(), None, ""
+    before = {name: read() for name, (read, _) in SETTINGS.items()}
+    said, value, error, late = io.StringIO(), None, "", False
     try:
         with (
             contextlib.redirect_stdout(said),
@@ -69,15 +72,16 @@ def guarded(function: Callable[..., Any], *arguments: Any, timeout: float = 60.0
             warnings.simplefilter("ignore")
             value = function(*arguments)
     except _TooLongError:
+        late = True
         error = f"the candidate did not end within {timeout:g} seconds (timeout=)"
     except (Exception, SystemExit) as raised:
         error = f"the candidate raised {_told(raised)}"
     changed = []
-    for name, (read, put) in _SETTINGS.items():
+    for name, (read, put) in SETTINGS.items():
         if read() != before[name]:
             changed.append(name)
             put(before[name])
-    return Outcome(value, error, said.getvalue(), tuple(changed))
+    return Outcome(value, error, said.getvalue(), tuple(changed), late)
 
 
 def _told(raised: BaseException) -> str:

@@ -1,5 +1,5 @@
-"""Reads arrays out of somebody else's structure: a dictionary by symbol, a list with a dictionary or a pair for each layer, lists of
-weights and of biases, or one after the other. Which of them it is, is read off the names and shapes.
+"""Reads arrays out of somebody else's structure: a dictionary by symbol, a list with a dictionary or a pair for each layer,
+lists of weights and of biases, or one after the other. Which of them it is, is read off the names and shapes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
