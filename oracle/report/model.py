@@ -17,6 +17,7 @@ from oracle.case import Spec, SpecError
 from oracle.data import without_step
 from oracle.discrepancy import NOT_FINITE
 from oracle.inputs import repeat_command
+from oracle.report.answer import Answer
 from oracle.suite import parse
 from oracle.tables import LAYERWISE
 from oracle.verdict import TOLERANCE, Verdict
@@ -34,7 +35,7 @@ def versions() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Answer):
     """What a run found.
 
     table      one row per comparison of one array; see `oracle.discrepancy.Row` for its columns
@@ -49,6 +50,7 @@ class Report:
     seconds: float = math.nan
     command: str = ""
     jobs: int = 1
+    passes: float = math.nan
     strict: bool = False
     versions: dict[str, str] = field(default_factory=versions)
 

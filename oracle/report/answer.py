@@ -1,0 +1,83 @@
+"""What a report answers to whoever asked about one gradient: in words, as an error, in a notebook."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from oracle.sweep import Advice
+
+#: The columns of the table in an error.
+SHOWN = ("symbol", "module", "comparison", "shape", "worst_index", "candidate", "reference", "sigmas", "verdict")
+#: So many rows that agree are shown with those that fail.
+AGREEING = 12
+
+
+class GradientError(AssertionError):
+    """A gradient is wrong; the text holds every comparison that fails, where it goes wrong, and which mistake it is."""
+
+
+class Answer:
+    """What `Report` derives from its table and diagnoses."""
+
+    table: "pd.DataFrame"
+    diagnoses: "Sequence[Advice]"
+    #: What the check cost, in passes forward and back of the reference; NaN where that was not measured.
+    passes: float
+
+    @property
+    def ok(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def failing(self) -> "pd.DataFrame":
+        raise NotImplementedError
+
+    def to_html(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def diagnosis(self) -> str:
+        """Where it goes wrong and which mistake it is, case by case; empty where nothing is wrong."""
+        indents = {"title": ""}
+        return "\n\n".join("\n".join(indents.get(kind, "  ") + text for kind, text in advice.lines) for advice in self.diagnoses)
+
+    def explain(self) -> str:
+        """All of it as text: every row that fails, as many that agree as help to see where, and the diagnosis."""
+        failing = self.failing
+        others = self.table.drop(failing.index)
+        title = (
+            f"{len(failing)} of {len(self.table)} comparisons fail"
+            if len(failing)
+            else f"all {len(self.table)} comparisons agree"
+        )
+        parts = [title, _text(failing), self.diagnosis]
+        parts += [f"What agrees:\n{_text(others.head(AGREEING))}" if len(others) else ""]
+        parts += [f"{len(others) - AGREEING} more agree." if len(others) > AGREEING else ""]
+        parts += [f"It cost {self.passes:.0f} passes forward and back of the reference." if self.passes == self.passes else ""]
+        return "\n\n".join(filter(None, parts))
+
+    def raise_if_failed(self) -> None:
+        """Raise GradientError unless everything agrees."""
+        if not self.ok:
+            raise GradientError(self.explain())
+
+    def _repr_html_(self) -> str:
+        """The report in a notebook, in a frame of its own so that its style stays there."""
+        from html import escape
+
+        return f'<iframe srcdoc="{escape(self.to_html())}" style="width: 100%; height: 640px; border: 0"></iframe>'
+
+
+def _text(rows: Any) -> str:
+    """The rows, each with its note below."""
+    if rows.empty:
+        return ""
+    shown = rows[list(SHOWN)].astype(dict.fromkeys(SHOWN, object))
+    for name in ("candidate", "reference"):
+        shown[name] = [f"{value:.9g}" for value in rows[name]]
+    shown["sigmas"] = [f"{value:.3g}" for value in rows["sigmas"]]
+    lines = shown.to_string(index=False).split("\n")
+    notes = ["", *rows["note"]]
+    return "\n".join(line + (f"\n    {note}" if note else "") for line, note in zip(lines, notes, strict=True))
