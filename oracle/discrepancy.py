@@ -14,8 +14,8 @@ from manualbp import Quantity
 from oracle.case import float_info
 from oracle.verdict import TOLERANCE, Verdict
 
-#: Gives the true values of an array as (hi, lo), or None where nobody knows.
-Referee = Callable[[], Any]
+#: Gives the true values of an array as (hi, lo) where it is asked, or None where nobody knows.
+Referee = Callable[[NDArray[np.bool_]], Any]
 #: Gives an array in float64 that is right but for rounding.
 Witness = Callable[[], Any]
 #: Gives the least and the greatest value of each element when comparisons of equal numbers fall either way.
@@ -122,7 +122,7 @@ def measure(
         zero = found.dtype.type(0)
         asked = outside | (finite & (ulps(np.where(finite, found, zero), np.where(finite, wanted, zero)) > CLOSE))
     if referee is not None and asked.any():
-        result = _judged(result, found, wanted, allowed, outside, referee())
+        result = _judged(result, found, wanted, allowed, outside, referee(asked))
     if witness is not None and Verdict(result.verdict).fails and outside.any():
         result = _as_witnessed(result, found, allowed, outside, np.asarray(witness()))
     if hull is not None and outside.any() and result.verdict != Verdict.REFERENCE:
@@ -287,7 +287,7 @@ def compare(
     reference: Mapping[Quantity, Any],
     scale: Mapping[Quantity, Any],
     failure: str = "",
-    referee: Callable[[Quantity], Any] | None = None,
+    referee: Callable[[Quantity, NDArray[np.bool_]], Any] | None = None,
     witness: Callable[[Quantity], Any] | None = None,
     hull: Callable[[Quantity], tuple[Any, Any]] | None = None,
     *,
@@ -296,7 +296,7 @@ def compare(
     """One row for every quantity that either side has, in the reference's order; what only the candidate has comes last.
 
     `modules` names the layer at each position, the loss last. `failure` says why one of them lacks what it lacks. The referee
-    is asked for true values, `witness` and `hull` for theirs as in `measure`, with the quantity.
+    is asked for true values, `witness` and `hull` for theirs as in `measure`, with the quantity first.
     """
     for quantity in {**reference, **candidate}:
         wanted = reference.get(quantity)

@@ -18,7 +18,8 @@ from oracle.case import Case
 #: Elements of the largest node that the referee is asked about, in a network and in one layer: more would take too long.
 MOST, MOST_OF_A_LAYER = 1024, 20_000
 
-Ask = Callable[[Quantity], Any]
+#: Takes a quantity, and which of its elements the question is about.
+Ask = Callable[[Quantity, Any], Any]
 Truths = dict[Any, Any]
 
 
@@ -26,7 +27,7 @@ def end_to_end(case: Case) -> Ask:
     """The referee for a whole network: the true values of a quantity as (hi, lo), or None where it cannot say."""
     known = cache(lambda: truths(case, MOST))
 
-    def ask(quantity: Quantity) -> Any:
+    def ask(quantity: Quantity, _where: Any) -> Any:
         from oracle import referee
 
         return known().get(referee.every_place(case)[quantity])
@@ -38,11 +39,14 @@ def layerwise(case: Case, reference: Trace) -> Ask:
     """The referee for one layer or loss on the reference's own input and upstream gradient."""
     known = cache(lambda at: truths(_alone(case, reference, at), MOST_OF_A_LAYER))
 
-    def ask(quantity: Quantity) -> Any:
+    def ask(quantity: Quantity, where: Any) -> Any:
         from oracle import referee
 
         at, place = quantity.position, referee.every_place(case)[quantity]
-        return known(at).get(place if place.what == "loss" else place._replace(at=place.at - at))
+        if at < len(case.network.layers):
+            return known(at).get(place._replace(at=place.at - at))
+        place = place if place.what == "loss" else place._replace(at=0)
+        return truths(_alone(case, reference, at), MOST_OF_A_LAYER, {place: where}).get(place)
 
     return ask
 
@@ -61,8 +65,11 @@ def _alone(case: Case, reference: Trace, at: int) -> Case | None:
     )
 
 
-def truths(case: Case | None, most: int) -> Truths:
-    """What the referee can say of a case with nodes up to this size: by place, as `every_place` names them."""
+def truths(case: Case | None, most: int, asked: Truths | None = None) -> Truths:
+    """What the referee can say of a case with nodes up to this size: by place, as `every_place` names them.
+
+    Of the gradients of a loss only the elements that are True in `asked`, where that is given: each is a calculation.
+    """
     from oracle import referee
 
     if case is None or _largest_node(case) > most:
@@ -70,11 +77,11 @@ def truths(case: Case | None, most: int) -> Truths:
     with np.errstate(all="ignore"):
         try:
             named = referee.every_place(case)
-            return {named[quantity]: truth for quantity, truth in referee.trace(case).items()}
+            return {named[quantity]: truth for quantity, truth in referee.trace(case, asked).items()}
         except referee.NoDefinition:
             return {}
         except referee.Undecided:
-            return _at_special_numbers(case)
+            return _at_special_numbers(case, asked)
 
 
 def _largest_node(case: Case) -> int:
@@ -85,14 +92,14 @@ def _largest_node(case: Case) -> int:
     return max(rows) * int(np.prod(case.x.shape[1:]))
 
 
-def _at_special_numbers(case: Case) -> Truths:
+def _at_special_numbers(case: Case, asked: Truths | None) -> Truths:
     """What can be said of a record alone where there are infinities, NaN or kinks among its inputs."""
     from oracle import referee
 
     params = case.params[0] if case.params else {}
     try:
         if not case.network.layers:
-            return _of_loss(case, params)
+            return _of_loss(case, params, None if asked is None else asked.get(referee.Place("gradient"), np.False_))
         (layer, *others) = case.network.layers
         if others or not isinstance(layer, Activation):
             return {}
@@ -129,24 +136,27 @@ def _of_elementwise(layer: Activation, params: dict[str, Any], x: Any, upstream:
     return found
 
 
-def _of_loss(case: Case, params: dict[str, Any]) -> Truths:
+def _of_loss(case: Case, params: dict[str, Any], where: Any) -> Truths:
     """A loss alone. Where there is a term for each element, one row after the other: what is NaN in one is not in another."""
     from oracle import referee
 
     loss = case.network.loss
     if loss.terms_shape(case.x.shape) != loss.block_shape(case.x.shape) or params:
-        value, gradient = referee.loss(loss, params, case.x, case.target, case.grad_loss)
+        value, gradient = referee.loss(loss, params, case.x, case.target, case.grad_loss, where=where)
         return {referee.Place("loss"): value, referee.Place("gradient"): gradient}
     rows = loss.block_shape(case.x.shape)[0]
     terms = loss.terms_shape(case.x.shape)
     count = float(loss.count(np.empty(terms), None))
     upstream = np.broadcast_to(np.asarray(case.grad_loss), terms)
-    values, gradients = np.empty((2, *terms)), np.empty((2, *case.x.shape))
+    values, gradients = np.full((2, *terms), np.nan), np.full((2, *case.x.shape), np.nan)
+    where = np.broadcast_to(True if where is None else where, case.x.shape)
     for row in range(rows):
+        if where.any() and not where[row::rows].any():
+            continue  # it is the others' gradients that are asked for
         weights = {name: (given[row],) for name, given in loss.options().items() if isinstance(given, tuple)}
         single: Any = replace(loss, **weights, **({"reduction": "none"} if "reduction" in loss.options() else {}))  # type: ignore[type-var]
         whole = upstream[row : row + 1] if single.reduction == "none" else case.grad_loss
-        value, gradient = referee.loss(single, {}, case.x[row::rows], case.target[row : row + 1], whole)
+        value, gradient = referee.loss(single, {}, case.x[row::rows], case.target[row : row + 1], whole, where=where[row::rows])
         values[:, row : row + 1] = value[:2] if single.reduction == "none" else np.nan
         gradients[:, row::rows] = np.array(gradient[:2]) / count
     reduced = values if loss.reduction == "none" else values.reshape(2, -1).sum(axis=1) / count

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from manualbp import Activation, Loss, Network, catalogue
-from oracle import referee
+from oracle import judge, referee
 from oracle.alone import UPSTREAM
 from oracle.case import Case, Spec
 from oracle.inputs import build
@@ -100,3 +100,26 @@ def test_a_loss_of_its_own_is_not_known():
 
     with pytest.raises(referee.NoDefinition, match="got Own"):
         referee.trace(Case("", Network((), Own()), (), np.ones((1, 1)), np.ones((1, 1))))
+
+
+@pytest.mark.parametrize("name", ["LinearCrossEntropyLoss", "TripletMarginLoss", "BCELoss"])
+@pytest.mark.parametrize("special", [False, True])
+def test_what_is_asked_of_a_loss_is_what_is_calculated(name, special):
+    loss = next(loss for loss in LOSSES if type(loss).__name__ == name)
+    case = draw([], loss, (4,), 3)
+    if special:  # then the rows are asked one by one
+        case.x[0, 0] = np.inf if name != "BCELoss" else 2.0
+    places = referee.every_place(case)
+    for quantity, place in places.items():
+        if place.what not in ("gradient", "parameter"):
+            continue
+        whole = judge.truths(case, 10**4).get(place)
+        if whole is None:
+            assert special and name != "BCELoss"  # infinities in a loss of whole samples are nobody's to judge
+            continue
+        where = np.zeros(whole[0].shape, bool)
+        where.flat[[1, -1]] = True
+        part = judge.truths(case, 10**4, {place: where})[place]
+        assert np.array_equal(part[0][where], whole[0][where], equal_nan=True)
+        assert np.isnan(part[0][~where]).all()
+        assert special or np.isfinite(part[0][where]).all(), quantity.symbol

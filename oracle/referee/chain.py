@@ -4,7 +4,7 @@
 tests hold the two against each other. Each layer is differentiated by its own series, as always.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,21 @@ from oracle.case import Case
 from oracle.referee.balls import START, Ball, Straddles, Undecided, Undefined, accurate, doubles, pack, precision, series
 from oracle.referee.evaluate import slope_only
 from oracle.referee.losses import Reduced, column_of, constants, moved
-from oracle.referee.network import forward
+from oracle.referee.network import Place, forward
 from oracle.referee.registry import definition
 
 Array = NDArray[Any]
 Params = Mapping[str, Array]
+Asked = Mapping[Place, Any] | None
 
 #: Enough bits for what cancels in a network of doubles; beyond it `network` asks for more, one number at a time.
 MOST_BITS = 1024
 
 
-def trace(case: Case) -> dict[Quantity, tuple[Any, Any]]:
+def trace(case: Case, asked: Asked = None) -> dict[Quantity, tuple[Any, Any]]:
     """The true number of every element of every quantity, as (hi, lo) arrays; NaN where this precision does not settle it.
 
+    For a loss alone `asked` may say, by place, which elements of its gradients are the question; all others are NaN then.
     Raises NoDefinition for a layer or loss the referee does not know, Undecided where an input lies on a kink, or the case holds
     infinities or NaN.
     """
@@ -40,26 +42,28 @@ def trace(case: Case) -> dict[Quantity, tuple[Any, Any]]:
     while True:
         try:
             with precision(bits):
-                found = {quantity: _settled(array) for quantity, array in _pass(case).quantities().items()}
+                found = {quantity: _settled(array) for quantity, array in _pass(case, asked).quantities().items()}
         except (Straddles, Undefined) as error:
             if bits >= MOST_BITS:
                 raise Undecided("a number of the network lies on a kink, or where a function is not defined.") from error
         else:
-            if bits >= MOST_BITS or not any(np.isnan(hi).any() for hi, _ in found.values()):
-                return found
+            if bits >= MOST_BITS or all(settled for _, settled in found.values()):
+                return {quantity: numbers for quantity, (numbers, _) in found.items()}
         bits *= 2
 
 
-def _settled(balls: Any) -> tuple[Any, Any]:
-    """Balls as (hi, lo); NaN for one that is not narrow enough."""
+def _settled(balls: Any) -> tuple[tuple[Any, Any], bool]:
+    """Balls as (hi, lo), NaN for one that is absent or not narrow enough; and whether there is none that is not."""
     array = balls if isinstance(balls, np.ndarray) else pack([balls], ())
-    pairs = [doubles(ball) if accurate(ball) else (np.nan, np.nan) for ball in array.ravel()]
+    narrow = [ball is not None and accurate(ball) for ball in array.ravel()]
+    pairs = [doubles(ball) if good else (np.nan, np.nan) for ball, good in zip(array.ravel(), narrow, strict=True)]
     hi, lo = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
-    return hi.reshape(array.shape), lo.reshape(array.shape)
+    settled = all(good or ball is None for ball, good in zip(array.ravel(), narrow, strict=True))
+    return (hi.reshape(array.shape), lo.reshape(array.shape)), settled
 
 
-def _pass(case: Case) -> Trace:
-    """A trace whose arrays hold balls."""
+def _pass(case: Case, asked: Asked) -> Trace:
+    """A trace whose arrays hold balls; None where nobody asks."""
     layers, batch = case.network.layers, case.x.shape[-1]
     params = [{name: constants(value) for name, value in own.items()} for own in case.params]
     node, nodes, extended = constants(case.x), [], []
@@ -70,7 +74,7 @@ def _pass(case: Case) -> Trace:
         node = _plain(forward(layer, extended[-1], node))
     nodes.append(node)
 
-    loss, grad, of_loss = _loss(case, node)
+    loss, grad, of_loss = _loss(case, node, asked)
     gradients, grads = [grad], [of_loss] if len(params) > len(layers) else []
     for layer, own, value, names in zip(
         reversed(layers), reversed(extended), reversed(nodes[:-1]), reversed(case.params[: len(layers)]), strict=True
@@ -132,8 +136,13 @@ def _unspread(shares: Array, shape: tuple[int, ...]) -> Array:
     return shares.reshape(shape[0], -1).sum(axis=1)
 
 
-def _loss(case: Case, node: Array) -> tuple[Any, Array, dict[str, Array]]:
-    """The loss, and the gradients of its input and parameters."""
+def _loss(case: Case, node: Array, asked: Asked) -> tuple[Any, Array, dict[str, Array]]:
+    """The loss, and the gradients of its input and parameters; None for elements that nobody asks for."""
+
+    def wanted(place: Place, shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        where = np.broadcast_to(True if asked is None else asked.get(place, False), shape)
+        yield from (index for index in np.ndindex(shape) if where[index])
+
     of_loss = case.params[len(case.network.layers) :]
     reduced = Reduced(case.network.loss, case.target, node.shape, of_loss[0] if of_loss else None)
     upstream = np.asarray(np.asarray(case.grad_loss).astype(case.dtype)).astype(np.float64)
@@ -163,20 +172,20 @@ def _loss(case: Case, node: Array) -> tuple[Any, Array, dict[str, Array]]:
     else:
         value = reduced.reduce(terms, np.array(1.0))[0]
     gradient = np.empty(node.shape, object)
-    for column in reduced.columns:
-        own = column_of(node, column)
-        for index in np.ndindex(own.shape):
-            if reduced.one_by_one:
-                size = len(own) // reduced.definition.blocks
-                gradient[(*index, *column)] = slope_of_term(column, moved(own, index), index[0] % size)
-            else:
-                gradient[(*index, *column)] = slope(column, moved(own, index))
+    own_axes = len(reduced.own_shape)
+    for place in wanted(Place("gradient", len(case.network.layers)), node.shape):
+        index, column = place[:own_axes], place[own_axes:]
+        own = moved(column_of(node, column), index)
+        if reduced.one_by_one:
+            gradient[place] = slope_of_term(column, own, index[0] % (len(own) // reduced.definition.blocks))
+        else:
+            gradient[place] = slope(column, own)
     grads = {}
     for name in of_loss[0] if of_loss else {}:
         keyword = reduced.definition.parameter(name)
         array = reduced.params[keyword]
         grads[name] = np.empty(array.shape, object)
-        for index in np.ndindex(array.shape):
+        for index in wanted(Place("parameter", len(case.network.layers), name), array.shape):
             params = {**reduced.params, keyword: moved(array, index)}
             shares = (slope(column, column_of(node, column), params) for column in reduced.columns)
             grads[name][index] = sum(shares, arb(0))

@@ -12,7 +12,7 @@ from oracle.referee.balls import START, Ball, Series, Undefined, pack, precision
 from oracle.referee.evaluate import by_column, enclose, slope_only
 from oracle.referee.registry import Named, definition
 from oracle.referee.terms import Term
-from oracle.referee.truth import Truth, numbers, slope_row, value_row
+from oracle.referee.truth import NOTHING, Truth, numbers, slope_row, value_row
 
 Array = NDArray[Any]
 Index = tuple[int, ...]
@@ -137,12 +137,14 @@ def loss(
     grad_output: Any = 1.0,
     *,
     wrt: str | None = None,
+    where: Any = None,
 ) -> Truth:
     """True value of a loss, and its gradient with respect to the input, or the parameter `wrt`; unpacks as value, gradient.
 
     input (features, *extra, m), in equal blocks of features where a loss takes several inputs; target as the record takes it,
     None for none. The value is () or, for the reduction "none", has the shape of the terms; grad_output has the value's shape;
     the gradient has the input's. `params` by the record's names.
+    `where` says which elements of the input's gradient are asked for, NaN in all others; all unless it is given.
     For small arrays: each sample takes features^2 evaluations. Raises NoDefinition, Undecided.
     """
     points = np.asarray(input).astype(np.float64)
@@ -190,7 +192,12 @@ def loss(
         shape = reduced.params[name].shape
         found = (slope_row(enclose(every, partial(by_parameter, name, index))) for index in np.ndindex(shape))
         return Truth(value, numbers(found, shape))
+    every_one = np.broadcast_to(True if where is None else where, points.shape)
     gradient = [
-        [slope_row(enclose(own, partial(by_input, c, i))) for i in range(size)] for c, own in zip(columns, values, strict=True)
+        [
+            slope_row(enclose(own, partial(by_input, c, i))) if wanted else NOTHING
+            for i, wanted in enumerate(column_of(every_one, c).ravel().tolist())
+        ]
+        for c, own in zip(columns, values, strict=True)
     ]
     return Truth(value, by_column(gradient, points.shape))
