@@ -1,0 +1,23 @@
+"""The report on a port's answers: the same as of a run, but for the command that repeats a case."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from oracle.report import Report
+
+
+@dataclass(frozen=True)
+class AnswersReport(Report):
+    """`files` holds the file of each answer, by case; `against` is the folder of the cases, where it is not the standard one.
+
+    unanswered  cases that no file answers: nothing was compared there
+    """
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    against: str = ""
+    unanswered: int = 0
+
+    def repeat(self, case: str) -> str:
+        against = ["--against", self.against] if self.against else []
+        return shlex.join(["oracle", "vectors", "check", self.files[case], *against])
