@@ -5,7 +5,7 @@ from typing import Any
 from oracle.calibration.model import MEDIAN, SHARE, Calibration
 from oracle.calibration.picture import STYLE, picture
 from oracle.report.environment import environment
-from oracle.report.page import short
+from oracle.report.text import short
 
 #: Alarms listed on the page; all are in summary.json.
 SHOWN = 20

@@ -18,6 +18,7 @@ from oracle.data import without_step
 from oracle.discrepancy import NOT_FINITE
 from oracle.inputs import repeat_command
 from oracle.report.answer import Answer
+from oracle.report.parts import Parts, parts
 from oracle.suite import parse
 from oracle.tables import LAYERWISE
 from oracle.verdict import TOLERANCE, Verdict
@@ -87,6 +88,11 @@ class Report(Answer):
             with contextlib.suppress(SpecError):
                 found[name] = Spec.parse(name)
         return found
+
+    @cached_property
+    def parts(self) -> dict[str, Parts]:
+        """What the name of each case says of it."""
+        return {name: parts(name) for name in self.cases}
 
     @property
     def closest(self) -> pd.DataFrame:

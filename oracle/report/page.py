@@ -1,48 +1,25 @@
-"""The report as HTML and as Markdown, from the same model through two templates."""
+"""The report as HTML, as Markdown and in a notebook: one model, one template each."""
 
-import re
-from collections.abc import Iterable
+from collections import Counter
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
-from markupsafe import Markup
-
+from oracle.report.embedded import LONGEST, pack
 from oracle.report.environment import environment
+from oracle.report.grid import MARKS, SHADES, activation_by_loss, layer_by_quantity, layer_key
 from oracle.report.pictures import pictures
+from oracle.report.text import breakable, clip, markdown_code, markdown_text, record_names, short
 from oracle.verdict import TOLERANCE, Verdict
 
 if TYPE_CHECKING:
     from oracle.report.model import Report
 
-#: Rows of the longest tables; the rest is in discrepancies.parquet.
-SHOWN = 40
-
-
-def short(value: Any) -> str:
-    """Three significant digits of a number, thousands separated in a count."""
-    if isinstance(value, int) or (hasattr(value, "dtype") and value.dtype.kind in "iu"):
-        return f"{value:,}"
-    return f"{value:.3g}"
-
-
-def breakable(name: str) -> Markup:
-    """A case's name, escaped, that may break behind a slash."""
-    return Markup("/<wbr>").join(name.split("/"))
-
-
-def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    return re.sub(r"[\\`*_<>&|~#]|(?<=\])\(", r"\\\g<0>", text).replace("\n", " ")
-
-
-def markdown_code(text: str) -> str:
-    """A code span in Markdown, in a table too."""
-    return f"`{text.translate({ord('`'): chr(39), ord('|'): '/', 10: ' '})}`"
-
-
-def record_names(texts: Iterable[str]) -> list[str]:
-    """The names of these records without their options, each once."""
-    return list(dict.fromkeys(text.partition("(")[0] for text in texts))
-
+#: Rows of the longest tables; the rest is in the table of every comparison, and in discrepancies.parquet.
+SHOWN = 20
+#: Characters of report.md: a comment on a pull request takes 65,536. Its tables get shorter until it fits.
+MARKDOWN = 40_000
+#: Sentences about why something fails.
+REASONS = 3
 
 #: In words, the verdicts of what differs and is no error.
 _SETTLED = {
@@ -69,22 +46,62 @@ def answer(report: "Report") -> str:
     return " ".join([f"{start}: by hand and autograd differ by rounding alone{most}.{shared}", *settled])
 
 
+def reasons(report: "Report") -> list[str]:
+    """Why it fails, in a sentence for each explanation that the diagnosed cases have, the most frequent first."""
+    first: dict[str, str] = {}
+    count = Counter[str]()
+    for advice in report.diagnoses:
+        named: dict[int, list[str]] = {}
+        for match in advice.matches:
+            named.setdefault(match["match"], []).append(match["name"])
+        told = " or ".join(dict.fromkeys(" and ".join(f"“{name}”" for name in dict.fromkeys(names)) for names in named.values()))
+        why = f"it looks like {told}" if told else "no mistake of the catalogue gives these numbers"
+        first.setdefault(why, advice.location)
+        count[why] += 1
+    total = len(report.diagnoses)
+    lines = [
+        f"{first[why]}: {why}" + (f" ({number} of {total} diagnosed cases)." if total > 1 else ".")
+        for why, number in count.most_common()
+    ]
+    more = len(lines) - REASONS
+    return lines if more <= 0 else [*lines[:REASONS], f"{more} explanation{'' if more == 1 else 's'} more below."]
+
+
+def address(view: dict[str, Any]) -> str:
+    """The part of the page's own address that shows these rows."""
+    return f"#{urlencode({name: clip(str(value), LONGEST) for name, value in view.items()})}"
+
+
 def render(report: "Report", template: str) -> str:
-    """Fill a template with the report; everything that comes from a case is escaped in HTML."""
-    return (
-        environment(short=short, breakable=breakable, kinds=record_names, text=markdown_text, code=markdown_code)
-        .get_template(template)
-        .render(
-            report=report,
-            summary=report.summary(),
-            training=report.training,
-            answer=answer(report),
-            failing=report.shown_first.head(SHOWN).to_dict("records"),
-            failing_count=len(report.failing),
-            settled=report.settled.head(SHOWN).to_dict("records"),
-            closest=report.closest.head(10).to_dict("records"),
-            pictures=pictures(report) if template.endswith(".html.j2") else {},
-        )
-        .rstrip()
-        + "\n"
-    )
+    """Fill a template with the report; everything that comes from a case is escaped."""
+    whole, markdown = template == "report.html.j2", template.endswith(".md.j2")
+    made = environment(
+        short=short, clip=clip, breakable=breakable, kinds=record_names, text=markdown_text, code=markdown_code, hash=address
+    ).get_template(template)
+    rows = {
+        "failing": report.shown_first,
+        "settled": report.settled,
+        "closest": report.closest,
+    }
+    fixed = {
+        "report": report,
+        "title": "Agree" if report.ok else "Does not agree",
+        "summary": report.summary(),
+        "training": report.training,
+        "answer": answer(report),
+        "reasons": reasons(report),
+        "failing_count": len(report.failing),
+        "activations": activation_by_loss(report),
+        "layers": layer_by_quantity(report),
+        "layer_key": layer_key(report.table),
+        "shades": SHADES,
+        "marks": {verdict.value: mark for verdict, mark in MARKS.items()},
+        "pictures": pictures(report) if whole else [],
+        "data": pack(report) if whole else "",
+    }
+    for shown in (SHOWN, 8, 3, 1):
+        tables = {name: found.head(shown).to_dict("records") for name, found in rows.items()}
+        text = made.render(**fixed, **tables, shown=shown).rstrip() + "\n"
+        if not markdown or len(text) <= MARKDOWN:
+            break
+    return text
