@@ -181,7 +181,9 @@ class Spec:
             parse_record(loss, Loss),
         )
         try:
-            spec.network()
+            network = spec.network()
+            for record in (*network.layers, network.loss):
+                record.check_axes((spec.shape.widths[0], *spec.shape.extra, spec.shape.batch))
         except ValueError as error:
             raise SpecError(f"case {text!r}: {error}") from error
         return spec

@@ -1,19 +1,17 @@
 """The command line. torch and pandas are imported by the commands that compute, not by --help."""
 
-import io
-import json
 import os
 import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from oracle.commands import vectors
-from oracle.shell import AGREE, FAILS, INTERRUPTED, Json, Out, Seed, errors, progress_bar, refusing, stop
+from oracle.commands import explain, vectors
+from oracle.shell import AGREE, FAILS, INTERRUPTED, Json, Out, Seed, errors, progress_bar, refusing
 
 app = typer.Typer(
     help="Is a hand-written gradient right? The oracle holds it against torch.autograd, layer by layer.",
@@ -22,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(vectors.app, name="vectors")
+app.command()(explain.explain)
 DEFAULT_OUT = Path("reports/latest")
 ACCURACY_OUT = Path("reports/latest-accuracy")
 MUTANTS_OUT = Path("reports/latest-mutants")
@@ -327,77 +326,3 @@ def mutants(
         if folder:
             console.print(f"\nThe report: {folder / 'mutants.html'}", highlight=False, soft_wrap=True)
     raise typer.Exit(AGREE if detection.ok else FAILS)
-
-
-@app.command()
-def explain(
-    out: Out = None,
-    as_json: Json = False,
-    seed: Seed = 0,
-    case: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CASE", help="A case, for example 4-5-2x3/float64/Tanh/Identity/MSELoss. Left out: the notes' 3-3-3."
-        ),
-    ] = None,
-    alpha: Annotated[float, typer.Option(help="Learning rate of the update at the end.")] = 0.5,
-) -> None:
-    """Go through one network step by step: formula, by hand, autograd, discrepancy."""
-    from oracle.case import Spec
-    from oracle.files import Batch, check_folder
-
-    if not (0 < alpha < float("inf")):
-        stop(f"--alpha takes a learning rate above 0; got {alpha}.")
-    with refusing():
-        spec = Spec.parse(case) if case is not None else None
-        if out:
-            check_folder(out)
-    from oracle import inputs
-    from oracle.explain import explain, nodes, notes_case
-    from oracle.terminal import show_explanation
-    from oracle.verdict import all_agree
-
-    explanation = explain(inputs.build(spec, seed) if spec else notes_case(), alpha)
-    node_lines = [] if spec else list(nodes())
-    if as_json:
-        typer.echo(json.dumps(_explained(explanation), indent=2))
-    else:
-        show_explanation(Console(), explanation, node_lines)
-    if out:
-        recorder = Console(record=True, width=110, file=io.StringIO())
-        show_explanation(recorder, explanation, node_lines)
-        with refusing(), Batch(out) as batch:
-            batch.text("explain.txt", recorder.export_text())
-            batch.text("explain.json", json.dumps(_explained(explanation), indent=2) + "\n")
-    raise typer.Exit(AGREE if all_agree(step.row.verdict for step in explanation.steps) else FAILS)
-
-
-def _plain(array: Any) -> Any:
-    """An array or scalar as lists and numbers; None where a side does not give it."""
-    return array.tolist() if hasattr(array, "tolist") else array
-
-
-def _explained(explanation: Any) -> dict[str, Any]:
-    from oracle.report.model import readable
-
-    document: dict[str, Any] = readable(
-        {
-            "case": explanation.case.name,
-            "steps": [
-                {
-                    "part": step.part,
-                    "symbol": step.symbol,
-                    "formula": step.formula,
-                    "by_hand": _plain(step.by_hand),
-                    "autograd": _plain(step.autograd),
-                    "max_abs": step.row.max_abs,
-                    "verdict": step.row.verdict,
-                }
-                for step in explanation.steps
-            ],
-            "alpha": explanation.alpha,
-            "loss_before": explanation.loss_before,
-            "loss_after": explanation.loss_after,
-        }
-    )
-    return document

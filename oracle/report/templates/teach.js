@@ -1,0 +1,140 @@
+"use strict";
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const byId = (id) => document.getElementById(id);
+
+  // All digits, or three: what is shown and what stands in data-full change places.
+  const full = byId("full");
+  const digits = (root) => {
+    for (const number of all("[data-full]", root)) {
+      number.dataset.short ??= number.textContent;
+      number.textContent = full.checked ? number.dataset.full.replace("-", "−") : number.dataset.short;
+    }
+  };
+  full.addEventListener("change", () => digits(document));
+
+  // The walk: an element with data-at appears in that step; what the step is about stands out.
+  const captions = all(".captions [data-step]");
+  let step = captions.length - 1;
+  const show = (wanted) => {
+    step = Math.max(0, Math.min(wanted, captions.length - 1));
+    for (const item of all(".net [data-at]")) item.classList.toggle("waits", Number(item.dataset.at) > step);
+    for (const circle of all(".net [data-now]")) {
+      const steps = circle.dataset.now.split(" ").map(Number);
+      circle.classList.toggle("now", steps.includes(step));
+      circle.classList.toggle("back", steps[1] === step);
+    }
+    for (const wire of all(".net .wire")) {
+      const [forward, back, gradient] = ["forward", "back", "gradient"].map((kind) => Number(wire.dataset[kind]) === step);
+      wire.classList.toggle("now", forward || back || gradient);
+      wire.classList.toggle("back", back || gradient);
+      wire.classList.toggle("still", gradient);
+    }
+    for (const caption of captions) caption.classList.toggle("waits", Number(caption.dataset.step) !== step);
+    byId("count").textContent = `step ${step + 1} of ${captions.length}`;
+    for (const button of all("[data-go]")) {
+      const forward = ["next", "last"].includes(button.dataset.go);
+      button.disabled = forward ? step === captions.length - 1 : step === 0;
+    }
+  };
+  const goals = { first: () => 0, back: () => step - 1, next: () => step + 1, last: () => captions.length - 1 };
+  for (const button of all("[data-go]")) {
+    button.addEventListener("click", () => {
+      show(goals[button.dataset.go]());
+      if (button.disabled) all("[data-go]:not(:disabled)")[0].focus();
+    });
+  }
+  if (captions.length) {
+    for (const caption of captions) caption.value = Number(caption.dataset.step) + 1;
+    show(0);
+  }
+
+  // What a node or a weight is about: pointed at, focused, tapped.
+  const parts = all(".net [data-fact]");
+  const choose = (part) => {
+    for (const other of parts) {
+      other.classList.toggle("chosen", other === part);
+      other.setAttribute("tabindex", other === part ? "0" : "-1");
+    }
+    byId("fact").replaceChildren(document.querySelector(`template[data-for="${part.dataset.fact}"]`).content.cloneNode(true));
+    digits(byId("fact"));
+  };
+  const ahead = {
+    ArrowRight: (dx, dy) => [dx, Math.abs(dy)],
+    ArrowLeft: (dx, dy) => [-dx, Math.abs(dy)],
+    ArrowDown: (dx, dy) => [dy, Math.abs(dx)],
+    ArrowUp: (dx, dy) => [-dy, Math.abs(dx)],
+  };
+  const move = (part, key) => {
+    const place = (other) => [Number(other.dataset.x) - Number(part.dataset.x), Number(other.dataset.y) - Number(part.dataset.y)];
+    const found = parts
+      .filter((other) => other !== part)
+      .map((other) => [other, ...ahead[key](...place(other))])
+      .filter(([, along]) => along > 1)
+      .sort((a, b) => a[1] + 2 * a[2] - (b[1] + 2 * b[2]));
+    if (found.length) found[0][0].focus();
+  };
+  for (const part of parts) {
+    for (const kind of ["pointerenter", "focus", "click"]) part.addEventListener(kind, () => choose(part));
+    part.addEventListener("keydown", (event) => {
+      if (event.key in ahead) {
+        event.preventDefault();
+        move(part, event.key);
+      }
+    });
+  }
+
+  // Break it: the data holds the right picture, and for each mistake and place the cells that change.
+  const data = JSON.parse(byId("data").textContent);
+  const symbols = data.layers.flatMap((layer) => layer.symbols);
+  const [mistake, place] = [byId("mistake"), byId("place")];
+  const make = (name, text, kind) => {
+    const made = document.createElement(name);
+    if (text !== undefined) made.textContent = text;
+    if (kind) made.className = kind;
+    return made;
+  };
+  const cell = ([verdict, sigmas]) => {
+    const fails = !["agree", "reference", "kink"].includes(verdict);
+    const made = make("td", undefined, fails ? "fails" : "passes");
+    const bar = make("span", undefined, "bar");
+    const size = sigmas === null ? 18 : Math.log10(1 + sigmas);
+    bar.style.width = `${Math.max(0.15, Math.min(size, 18) * 0.35)}rem`;
+    const far = sigmas === null ? "" : ` ${Number(sigmas.toPrecision(2)).toString().replace("e+", "e")} σ`;
+    made.append(bar, `${fails ? "✗" : "✓"} ${verdict}${far}`);
+    return made;
+  };
+  const draw = () => {
+    const chosen = mistake.value === "" ? null : data.mistakes[Number(mistake.value)];
+    const where = chosen ? chosen.places[Number(place.value)] : { cells: {}, lines: [["title", "Nothing is wrong, and nothing fails."]] };
+    const cells = data.right.map((right, at) => where.cells[at] ?? right);
+    byId("why").textContent = chosen ? `${chosen.why} Computed: ${chosen.effect}.` : "";
+    const rows = data.layers.flatMap((layer) =>
+      layer.symbols.map((symbol, number) => {
+        const row = make("tr", undefined, number ? "" : "first");
+        if (!number) {
+          const head = make("th", layer.name);
+          head.scope = "rowgroup";
+          head.rowSpan = layer.symbols.length;
+          row.append(head);
+        }
+        const at = symbols.indexOf(symbol);
+        const sign = make("td");
+        sign.append(document.querySelector(`template[data-symbol="${symbol}"]`).content.cloneNode(true));
+        row.append(sign, cell(cells[at]), cell(cells[symbols.length + at]));
+        return row;
+      }),
+    );
+    byId("picture").replaceChildren(...rows);
+    byId("advice").replaceChildren(...where.lines.map(([kind, text]) => make("p", text, kind)));
+  };
+  const places = () => {
+    const found = mistake.value === "" ? [] : data.mistakes[Number(mistake.value)].places;
+    place.replaceChildren(...found.map((each, at) => Object.assign(make("option", each.where), { value: at })));
+    place.disabled = found.length < 2;
+    draw();
+  };
+  mistake.addEventListener("change", places);
+  place.addEventListener("change", draw);
+  places();
+})();
