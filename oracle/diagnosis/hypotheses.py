@@ -51,4 +51,4 @@ def _axes(count: int, slot: Slot) -> tuple[str, ...]:
     """What the axes of an array of so many are."""
     if slot.what == "parameter":
         return ("elements",) if count == 1 else ("rows", "columns", *("entries",) * (count - 2))
-    return ("rows", *("positions",) * (count - 2), "columns (samples)")[:count] if count > 1 else ("samples",)
+    return ("rows", *("positions",) * (count - 2), "columns (samples)")[:count] if count > 1 else ("samples",)[:count]

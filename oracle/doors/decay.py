@@ -77,10 +77,8 @@ def diagnosed(case: Case, reference: Trace, candidate: Trace, scale: Scales, tol
     if found is None:
         return None
     total = told + found.factor
-    name, why = (
-        "weight decay added",
-        f"The gradient holds {total:.6g} W besides that of the loss. If it is meant, say l2={total:.6g}.",
-    )
+    name, strength = "weight decay added", f"{total:.6g} W, or {total * case.x.shape[-1]:.6g} / m times W,"
+    why = f"The gradient holds {strength} besides that of the loss. If it is meant, say so: l2=."
     if told and abs(total) <= TOLERANCE * unit_roundoff(case.dtype) * abs(told):
         name, why = "weight decay left out", f"The L2 term, {told:.6g} W, is in the cost and not in the gradient."
     elif told:

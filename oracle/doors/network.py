@@ -196,11 +196,20 @@ class _Door:
             ("y", y, form.data_out(self.case.target)),
         ):
             yield duty(name, f"{what} unchanged", found, wanted, f"The candidate changes {what} in place; work on a copy.")
-        once = np.concatenate([array.ravel() for array in first.value.values()])
-        again = np.concatenate([second.value[slot].ravel() for slot in first.value if slot in second.value] or [np.empty(0)])
-        yield duty(name, "the same again", again, once, second.error or _again(once, again))
+        slots = list(first.value)
+        once, again = (
+            np.concatenate([of.value[slot].ravel() for slot in slots if slot in of.value] or [np.empty(0)])
+            for of in (first, second)
+        )
+        yield duty(name, "called twice", again, once, second.error or _again(once, again), scale=self._sigma(slots))
         changed = np.array([float(setting in first.changed) for setting in SETTINGS])
-        yield duty(name, "torch's settings unchanged", changed, 0 * changed, first.notes)
+        yield duty(name, "settings unchanged", changed, 0 * changed, first.notes)
+
+    def _sigma(self, slots: list[Slot]) -> Any:
+        """The rounding scales of these arrays in one row: who adds up in another order each time is right."""
+        known = {slot: self.scale.through.get(self.names[slot], 0.0) for slot in slots}
+        fitting = {slot: scale if np.shape(scale) == self.given[slot].shape else 0.0 for slot, scale in known.items()}
+        return np.concatenate([np.broadcast_to(scale, self.given[slot].shape).ravel() for slot, scale in fitting.items()])
 
     @cached_property
     def advice(self) -> Advice:
