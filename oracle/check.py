@@ -116,7 +116,7 @@ def _inherited(
             with np.errstate(all="ignore"):
                 right = np.asarray(truth[quantity]).astype(case.dtype)
                 moved = movement(truth[quantity], np.array([run[quantity] for run in noisy]))
-                own = np.maximum(moved, _scale_of(right, truth[quantity], wanted[quantity], scale[quantity]))
+                own = np.maximum(moved, scale_of(right, truth[quantity], wanted[quantity], scale[quantity]))
                 found = measure(given.get(quantity), right, own)
             if found.verdict == Verdict.AGREE:
                 note = f"torch is inaccurate in {where}; with the truth there the candidate is within {found.sigmas:.2g} sigmas"
@@ -125,7 +125,7 @@ def _inherited(
     return rows
 
 
-def _scale_of(right: Any, exact: Any, reference: Any, scale: Any) -> Any:
+def scale_of(right: Any, exact: Any, reference: Any, scale: Any) -> Any:
     """The rounding scale of an array that stands in the reference's place, and may be larger where torch is wrong."""
     size = np.abs(np.asarray(reference, dtype=np.float64))
     share = np.max(scale, initial=0.0) / max(float(np.max(size, initial=0.0, where=np.isfinite(size))), TINY)

@@ -28,12 +28,14 @@ class Frozen:
     """A case with torch's numbers and the error that rounding allows each of them.
 
     exposes  the mistakes of the catalogue that fail on this case, and at which positions of the chain
+    proved   the signs whose numbers are by hand: the referee proves torch inaccurate there
     """
 
     case: Case
     reference: Trace
     allowed: Mapping[Quantity, NDArray[np.float64]]
     exposes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    proved: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -70,10 +72,10 @@ class Answer:
         if unknown:
             known = ", ".join(frozen.by_symbol)
             raise VectorsError(f"{self.source}: quantities takes the signs of this network, {known}; got {unknown[0][:60]!r}.")
-        return _trace(network, None, {quantity.symbol: self.arrays.get(quantity.symbol) for quantity in frozen.allowed})
+        return trace_of(network, None, {quantity.symbol: self.arrays.get(quantity.symbol) for quantity in frozen.allowed})
 
 
-def _trace(network: Network, x: Any, arrays: Mapping[str, Any]) -> Trace:
+def trace_of(network: Network, x: Any, arrays: Mapping[str, Any]) -> Trace:
     """A trace from its arrays by sign."""
     found = {slot: arrays.get(quantity.symbol) for slot, quantity in named_slots(network).items()}
     nodes = range(len(network.layers) + 1)
@@ -107,6 +109,7 @@ def case_document(frozen: Frozen) -> dict[str, Any]:
         "dtype": str(case.dtype),
         "network": {"layers": [_recorded(layer) for layer in network.layers], "loss": _recorded(network.loss)},
         "exposes": {name: list(positions) for name, positions in frozen.exposes.items()},
+        "proved": list(frozen.proved),
         "made with": dict(frozen.versions),
         "given": {sign: (np.asarray(array), None) for sign, array in given.items()},
         "quantities": {
@@ -152,7 +155,7 @@ def read_answer(at: At, dtype_of: Mapping[str, str]) -> Answer:
 
 def read_case(at: At) -> Frozen:
     """A frozen case. Raises VectorsError."""
-    at.keys(("format", "version", "case", "dtype", "network", "exposes", "made with", "given", "quantities"))
+    at.keys(("format", "version", "case", "dtype", "network", "exposes", "proved", "made with", "given", "quantities"))
     dtype = at.at("dtype").text(among=FLOATS)
     network = _network(at.at("network"))
     given = {sign: read(array, NUMBERS)[0] for sign, array in at.at("given").entries("an object with an array for each sign")}
@@ -170,9 +173,11 @@ def read_case(at: At) -> Frozen:
     missing = [sign for sign in shapes if sign not in held]
     if missing:
         raise VectorsError(f"{at.where}: quantities takes every sign of the network; {missing[0]} is missing.")
-    reference = _trace(network, case.x, {sign: array for sign, (array, _) in held.items()})
+    reference = trace_of(network, case.x, {sign: array for sign, (array, _) in held.items()})
     allowed = {quantity: held[quantity.symbol][1] for quantity in reference.quantities()}
-    return Frozen(case, reference, allowed, _exposes(at.at("exposes"), len(network.layers)), _versions(at.at("made with")))
+    proved = tuple(sign.text(among=tuple(shapes)) for sign in at.at("proved").items("a list of signs"))
+    exposes, versions = _exposes(at.at("exposes"), len(network.layers)), _versions(at.at("made with"))
+    return Frozen(case, reference, allowed, exposes, proved, versions)
 
 
 def _network(at: At) -> Network:

@@ -1,21 +1,23 @@
 """Freezes a case: torch's numbers, the rounding allowed to each, and the mistakes that show. This needs torch."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from oracle import alone, drawn, inputs
+from oracle.alone import Alone, is_alone
 from oracle.case import Case, Spec
 from oracle.check import rows as compared
+from oracle.check import scale_of
 from oracle.drawn import Drawn, is_drawn
-from oracle.drawn import build as draw
-from oracle.inputs import build
 from oracle.manual_run import manual_run
 from oracle.mistakes import planted
 from oracle.report.model import versions
 from oracle.rounding import scales
 from oracle.torch_run import torch_run
 from oracle.vectors.check import rows
-from oracle.vectors.document import Frozen
+from oracle.vectors.document import Frozen, trace_of
 from oracle.vectors.reading import VectorsError
 from oracle.verdict import TOLERANCE, Verdict
 
@@ -24,25 +26,40 @@ PACKAGES = ("torch", "numpy")
 
 
 def build_case(text: str, seed: int) -> Case:
-    """The numbers of a network, by its name."""
-    return draw(Drawn.parse(text), seed) if is_drawn(text) else build(Spec.parse(text), seed)
+    """The numbers of a network, or of a loss alone, by its name."""
+    if is_drawn(text):
+        return drawn.build(Drawn.parse(text), seed)
+    return alone.build(Alone.parse(text), seed) if is_alone(text) else inputs.build(Spec.parse(text), seed)
 
 
 def freeze(case: Case) -> Frozen:
-    """Freeze a case. Raises VectorsError where torch's numbers are no reference: inaccurate, on a kink, or not finite."""
-    off = [row for row in compared(case) if row.verdict != Verdict.AGREE]
-    if off:
-        reason = off[0].note or f"by hand it is {off[0].sigmas:.3g} sigmas off"
-        raise VectorsError(f"{case.name}: {off[0].symbol} is {off[0].verdict}, {reason}. Freeze it with another --seed.")
-    reference = torch_run(case)
-    with np.errstate(over="ignore"):
-        allowed = {quantity: TOLERANCE * sigma for quantity, sigma in scales(case, reference).through.items()}
-    for quantity, array in reference.quantities().items():
-        if not (np.isfinite(np.asarray(array, np.float64)).all() and np.isfinite(allowed[quantity]).all()):
+    """Freeze a case. Where the referee proves torch inaccurate, the number by hand stands in its place.
+
+    Raises VectorsError where neither is a reference: on a kink, where they differ, or where numbers are not finite.
+    """
+    proved = []
+    for row in compared(case):
+        if row.verdict == Verdict.REFERENCE:
+            proved.append(row.symbol)
+        elif row.verdict != Verdict.AGREE:
+            reason = row.note or f"by hand it is {row.sigmas:.3g} sigmas off"
+            raise VectorsError(f"{case.name}: {row.symbol} is {row.verdict}, {reason}. Freeze it with another --seed.")
+    by_torch, found = torch_run(case), versions()
+    measured = scales(case, by_torch)
+    by_hand, scale = manual_run(case).quantities(), measured.through
+    numbers, allowed = {}, {}
+    for quantity, array in by_torch.quantities().items():
+        numbers[quantity.symbol], sigma = np.asarray(array), scale[quantity]
+        if quantity.symbol in proved:
+            numbers[quantity.symbol] = right = np.asarray(by_hand[quantity])
+            sigma = scale_of(right, right, array, sigma)
+        with np.errstate(over="ignore"):
+            allowed[quantity] = TOLERANCE * np.asarray(sigma, np.float64)
+        if not (np.isfinite(numbers[quantity.symbol].astype(np.float64)).all() and np.isfinite(allowed[quantity]).all()):
             raise VectorsError(f"{case.name}: {quantity.symbol} is not finite. Freeze it with another --seed.")
-    found = versions()
-    frozen = Frozen(case, reference, allowed, {}, {name: found[name] for name in PACKAGES})
-    return Frozen(case, reference, allowed, exposed(frozen), frozen.versions)
+    reference = trace_of(case.network, case.x, numbers)
+    frozen = Frozen(case, reference, allowed, proved=tuple(proved), versions={name: found[name] for name in PACKAGES})
+    return replace(frozen, exposes=exposed(frozen))
 
 
 def exposed(frozen: Frozen) -> dict[str, tuple[int, ...]]:
