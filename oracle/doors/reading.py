@@ -14,6 +14,9 @@ from oracle.diagnosis.evidence import Slot, named_slots
 from oracle.doors.errors import DoorError
 from oracle.doors.forms import Form, Place, as_array, is_array
 
+#: How the name of an entry begins that holds all gradients.
+INSIDE = ("grad", "nabla", "dparam")
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -33,7 +36,7 @@ class Reader:
 
     @cached_property
     def names(self) -> dict[str, Slot]:
-        """By every name that an entry of a dictionary may have, plain."""
+        """By every name that an entry of a dictionary may have, plain; see `bare` for what names the parameter itself."""
         found: dict[str, Slot] = {}
         for slot, quantity in named_slots(self.network).items():
             symbol = quantity.symbol
@@ -42,12 +45,20 @@ class Reader:
                 names = ["loss", "cost", "C", "J"]
             elif slot.what == "parameter":
                 own = symbol.removeprefix("dC/d")
-                names += [own, f"d{own}", f"grad {own}", f"nabla {own}", f"{slot.at}.{slot.name}"]
+                names += [f"d{own}", f"grad {own}", f"nabla {own}"]
             elif slot.what == "gradients":
                 names += [symbol.removeprefix("dC/"), symbol.replace("delta", "dz"), symbol.replace("delta", "dC/dz")]
             for name in names:
                 found.setdefault(_plain(name), slot)
         return found
+
+    @cached_property
+    def bare(self) -> dict[str, Slot]:
+        """The names of the parameters, which also stand for their gradients where nothing else does."""
+        names = named_slots(self.network)
+        slots = [slot for slot in names if slot.what == "parameter"]
+        symbols = {_plain(names[slot].symbol.removeprefix("dC/d")): slot for slot in slots}
+        return symbols | {_plain(f"{slot.at}.{slot.name}"): slot for slot in slots}
 
     def parameters(self, params: Any) -> tuple[dict[str, Any], ...]:
         """Parameters as manualbp keeps them. Raises DoorError unless there is exactly one array of its shape for each."""
@@ -77,7 +88,12 @@ class Reader:
 
     def read(self, returned: Any) -> dict[Slot, Any]:
         """Every array that is given, as manualbp keeps it. Raises DoorError for more arrays than there are parameters."""
-        return {slot: self._in(slot, array) for slot, value in self._given(returned) if (array := as_array(value)) is not None}
+        found: dict[Slot, Any] = {}
+        for slot, value in self._given(returned):
+            array = as_array(value)
+            if array is not None:
+                found.setdefault(slot, self._in(slot, array))
+        return found
 
     def _in(self, slot: Slot, array: Any) -> Any:
         return self.form.parameter_in(Place(slot.at, slot.name), array) if slot.what == "parameter" else self.form.data_in(array)
@@ -95,19 +111,24 @@ class Reader:
                 yield from self._in_order(returned)
 
     def _of_mapping(self, returned: Mapping[Any, Any]) -> Iterator[tuple[Slot, Any]]:
-        if returned and all(isinstance(value, Mapping) for value in returned.values()):
-            yield from self._in_order(list(returned.values()))
+        """By name, the surest first; what has a name that is not known, such as a cache, is none of it."""
+        keys = {key: _plain(str(key)) for key in returned}
+        for known in (self.names, self.bare):
+            yield from ((known[plain], returned[key]) for key, plain in keys.items() if plain in known)
+        others = {key: value for key, value in returned.items() if keys[key] not in (self.names | self.bare)}
+        if others and all(isinstance(value, Mapping) and not self._names_any(value) for value in others.values()):
+            yield from self._in_order(list(others.values()))
             return
-        for key, value in returned.items():
-            slot, local = self.names.get(_plain(str(key))), self._local(key)
-            if slot is not None:
-                yield slot, value
-            elif local and not is_array(value):
+        for key, value in others.items():
+            if keys[key].startswith(INSIDE):
+                yield from self._given(value)
+            elif (local := self._local(key)) and not is_array(value):
                 held = [place for place in self.places if place.name == local]
                 values = list(value.values()) if isinstance(value, Mapping) else value
                 yield from ((Slot("parameter", *place), each) for place, each in zip(held, values, strict=False))
-            elif not is_array(value):
-                yield from self._given(value)
+
+    def _names_any(self, returned: Mapping[Any, Any]) -> bool:
+        return any(_plain(str(key)) in (self.names | self.bare) for key in returned)
 
     def _local(self, key: Any) -> str:
         """The parameter that a key such as dW means wherever it stands."""
