@@ -102,8 +102,6 @@ def test_every_layout(layout, transposed, bias):
     report = check_network(candidate, NETWORK, layout=layout, transposed=transposed, bias=bias, degenerate=False)
     assert report.ok, lines(report)
     assert {"dC/dx", "a[1]", "delta[2]", "C"} <= set(report.table["symbol"])
-        report.table["symbol"]
-    )
 
 
 def test_what_is_not_claimed_is_not_asked_for():
