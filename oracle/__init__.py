@@ -14,9 +14,15 @@ from typing import Any
 
 _HOME = {
     "Case": "oracle.case",
+    "DoorError": "oracle.doors.errors",
+    "GradientError": "oracle.report.answer",
     "Spec": "oracle.case",
     "build": "oracle.inputs",
+    "check_backward": "oracle.doors.backward",
+    "check_function": "oracle.doors.function",
+    "check_network": "oracle.doors.network",
     "discrepancies": "oracle.check",
+    "inputs_like": "oracle.doors.generate",
     "layerwise_run": "oracle.manual_run",
     "manual_run": "oracle.manual_run",
     "torch_run": "oracle.torch_run",

@@ -8,6 +8,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +87,8 @@ def guarded(function: Callable[..., Any], *arguments: Any, timeout: float = 60.0
 
 def _told(raised: BaseException) -> str:
     """The error, and the last line of the candidate's own code on its way."""
-    steps = traceback.extract_tb(raised.__traceback__)[1:]
+    ours = str(Path(__file__).parent)
+    steps = [step for step in traceback.extract_tb(raised.__traceback__) if not step.filename.startswith(ours)]
     where = f" (line {steps[-1].lineno}: {steps[-1].line})" if steps and steps[-1].line else ""
     return f"{type(raised).__name__}: {str(raised).partition(chr(10))[0]}{where}"
 

@@ -74,10 +74,14 @@ def _text(rows: Any) -> str:
     """The rows, each with its note below."""
     if rows.empty:
         return ""
+    rows = rows.sort_values("case", kind="stable")
     shown = rows[list(SHOWN)].astype(dict.fromkeys(SHOWN, object))
     for name in ("candidate", "reference"):
         shown[name] = [f"{value:.9g}" for value in rows[name]]
     shown["sigmas"] = [f"{value:.3g}" for value in rows["sigmas"]]
-    lines = shown.to_string(index=False).split("\n")
-    notes = ["", *rows["note"]]
-    return "\n".join(line + (f"\n    {note}" if note else "") for line, note in zip(lines, notes, strict=True))
+    head, *lines = shown.to_string(index=False).split("\n")
+    text, before = [f"  {head}"], ""
+    for line, case, note in zip(lines, rows["case"], rows["note"], strict=True):
+        text += [f"{case}:"] * (case != before) + [f"  {line}"] + [f"      {note}"] * bool(note)
+        before = case
+    return "\n".join(text)

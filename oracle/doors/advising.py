@@ -1,0 +1,196 @@
+"""The advice for a function that fails: what is wrong, on a small input too, and which mistake it is."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from oracle.diagnosis import Line, Part
+from oracle.diagnosis.likenesses import Factor, Look, likenesses, usual_factors
+from oracle.discrepancy import Row
+from oracle.doors.candidates import Given
+from oracle.doors.errors import DoorError
+from oracle.doors.examine import compared
+from oracle.doors.question import Array, Question, array_of
+from oracle.doors.recognise import recognise
+from oracle.doors.shrink import shrunk
+from oracle.rounding.callables import Of, run
+from oracle.sweep import Advice
+from oracle.tables import END_TO_END
+from oracle.verdict import Verdict
+
+if TYPE_CHECKING:
+    from oracle.doors.session import Session
+
+#: Elements of the largest input for which a record is looked for and small inputs are tried; beyond, a part is.
+SMALL = 4096
+#: Elements of an array that is shown.
+SHOWN = 24
+
+
+def advise(session: "Session", question: Question, rows: Sequence[Row]) -> Advice:
+    """Say what is wrong: of the numbers if any are, otherwise of the duties."""
+    failing = [row for row in rows if Verdict(row.verdict).fails]
+    wrong = [row for row in failing if row.comparison == END_TO_END]
+    lines, matches = _of_numbers(session, question, wrong) if wrong else ([], [])
+    names = list(dict.fromkeys(row.quantity for row in wrong or failing))
+    title = f"{question.module}: {', '.join(names)}"
+    for row in failing:
+        if row.comparison != END_TO_END and (not wrong or row.quantity.endswith("unchanged")):
+            lines.append(Line("what", f"Not kept: {row.quantity}. {row.note}."))
+    return Advice(question.case, title, False, tuple(matches), (Line("title", title), *lines))
+
+
+def _of_numbers(session: "Session", question: Question, wrong: Sequence[Row]) -> tuple[list[Line], list[dict[str, Any]]]:
+    given = session.give(question)
+    of_output = any(row.quantity.startswith("output") for row in wrong)
+    where = "The output is wrong already: the fault is in the forward pass, or in what it is compared with."
+    lines = [Line("where", where if of_output else "The output is right: the fault is in the way back.")]
+    off = ", ".join(f"{row.symbol} by {row.sigmas:.3g} sigma" for row in wrong if np.isfinite(row.sigmas))
+    lines += [Line("far", f"Off: {off}.")] if off else []
+    said = list(dict.fromkeys(row.note for row in wrong if row.note and not np.isfinite(row.sigmas)))
+    lines += [Line("known", f"{note[0].upper()}{note[1:]}.") for note in said]
+    if given.failure:
+        return lines, []
+    if question.size > SMALL:
+        return lines, []
+    found, matches = _named(question, given, wrong)
+    lines += found
+    small = _small(session, question, wrong)
+    return [*lines, *_example(session, small, wrong)], matches
+
+
+def _failing_symbols(question: Question, given: Given) -> set[str]:
+    return {row.quantity for row in compared(question, given) if Verdict(row.verdict).fails}
+
+
+def _small(session: "Session", question: Question, wrong: Sequence[Row]) -> Question:
+    """The question at a small input at which the first wrong quantity is wrong as well."""
+    quantity, label = wrong[0].quantity, "small"
+    found = [question]
+
+    def fails(inputs: dict[str, torch.Tensor]) -> bool:
+        try:
+            tried = session.ask(label, inputs)
+        except (DoorError, StopIteration):
+            return False
+        if not all(bool(torch.isfinite(value).all()) for value in tried.answers.values()):
+            return False
+        if quantity not in _failing_symbols(tried, session.give(tried)):
+            return False
+        found.append(tried)
+        return True
+
+    shrunk(question.inputs, fails)
+    return found[-1]
+
+
+def _example(session: "Session", question: Question, wrong: Sequence[Row]) -> Iterator[Line]:
+    """The numbers of a small question, what the candidate gives and what is right."""
+    if max(value.numel() for value in question.inputs.values()) > SHOWN:
+        return
+    given = session.give(question)
+    off = [row.symbol for row in compared(question, given) if Verdict(row.verdict).fails and row.quantity == wrong[0].quantity]
+    of = next((of for of in question.wanted if question.quantity(of).symbol in off), None)
+    if of is None:
+        return
+    shown = [f"{name} = {_shown(array_of(value))}" for name, value in question.inputs.items()]
+    if of.kind == "gradient":
+        ups = [each for each in question.upstreams[of.upstream] if each is not None]
+        shown += [f"upstream gradient = {_shown(array_of(ups[0]))}"]
+    found = given.values.get(of)
+    answer = "nothing" if found is None else _shown(found)
+    yield Line("known", f"A small input that fails: {', '.join(shown)}.")
+    yield Line("known", f"There {question.quantity(of).name} is {answer}, and should be {_shown(question.wanted[of])}.")
+
+
+def _shown(array: Array) -> str:
+    text = np.array2string(np.asarray(array, np.float64), precision=5, separator=", ", threshold=SHOWN)
+    return " ".join(text.split())
+
+
+def _named(question: Question, given: Given, wrong: Sequence[Row]) -> tuple[list[Line], list[dict[str, Any]]]:
+    """The mistake of the catalogue where the function is one that manualbp has; else what each gradient looks like."""
+    by_symbol = {question.quantity(of).symbol: of for of in question.wanted}
+    places = [by_symbol[row.symbol] for row in wrong]
+    gradients = [of for of in places if of.kind == "gradient"]
+    first = gradients[0].upstream if gradients else 0
+    forward = any(of.kind == "output" for of in places)
+    known = None if forward or not gradients else recognise(question, first)
+    diagnosis = known.diagnosed(given.values, first) if known else None
+    lines = [Line("known", f"The reference computes what manualbp's {known.name} does.")] if known else []
+    if diagnosis and any(match.is_mistake for match in diagnosis.matches):
+        matches = [
+            {**part._asdict(), "sigmas": match.sigmas, "match": number}
+            for number, match in enumerate(diagnosis.matches)
+            for part in match.parts
+        ]
+        return [*lines, *(line for line in diagnosis.lines(None) if line.kind in ("what", "why", "effect", "formula"))], matches
+    matches = []
+    for of in [each for each in places if each.kind == "output" or each.upstream == first]:
+        looks = _looks(question, of, given.values.get(of))
+        name = question.quantity(of).name
+        lines += [Line("what", f"{name} is {look.name}, to {look.sigmas:.3g} sigma. {look.explanation}") for look in looks[:3]]
+        matches += [
+            {**Part(look.name, 0, look.explanation, "", "", name)._asdict(), "sigmas": look.sigmas, "match": number}
+            for number, look in enumerate(looks, len(matches))
+        ]
+    if not matches:
+        lines.append(Line("what", "No mistake that is known gives these numbers, and they look like nothing simple."))
+    return lines, matches
+
+
+def _looks(question: Question, of: Of, found: Any) -> list[Look]:
+    """What a wrong array looks like."""
+    wanted, sigma = question.wanted[of], question.scales.sigma[of]
+    axes = [f"axis {number}" for number in range(wanted.ndim)] if wanted.ndim != 2 else ["rows", "columns"]
+    others = list(_others(question, of)) if of.kind == "gradient" else []
+    return likenesses(found, wanted, sigma, question.dtype, axes, list(_factors(question)), others)
+
+
+def _factors(question: Question) -> Iterator[Factor]:
+    counts: dict[str, int] = {}
+    output = question.wanted[Of("output", "0")]
+    for axis, size in enumerate(output.shape):
+        counts[f"the size of the output's axis {axis}"] = size
+    counts["the number of elements of the output"] = output.size
+    for name, value in question.inputs.items():
+        for axis, size in enumerate(value.shape):
+            counts[f"the size of axis {axis} of {name}"] = size
+        counts[f"the number of elements of {name}"] = value.numel()
+    seen: set[int] = set()
+    yield from usual_factors({name: size for name, size in counts.items() if not (size in seen or seen.add(size))})  # type: ignore[func-returns-value]
+
+
+def _others(question: Question, of: Of) -> Iterator[tuple[str, Array]]:
+    """What may be returned in a gradient's place: what the reference has for other upstream gradients, and by parts."""
+    ones = tuple(None if each is None else torch.ones_like(each) for each in question.upstreams[of.upstream])
+    again = run(question.reference, question.inputs, question.params, [ones], seed=question.seed)
+    wide = of._replace(upstream=0)
+    yield "the right gradient for an upstream gradient of 1 everywhere: it is not used", array_of(again[wide]).astype(np.float64)
+    for other, array in question.wanted.items():
+        if other.kind == "gradient" and other.upstream == of.upstream and other.name != of.name:
+            yield f"the right {question.quantity(other).name}", array.astype(np.float64)
+    for number, upstream in enumerate(question.upstreams[of.upstream]):
+        if upstream is not None:
+            yield "the upstream gradient", array_of(upstream).astype(np.float64)
+            if tuple(upstream.shape) == question.wanted[of].shape and upstream.numel() <= 512:
+                yield (
+                    "the upstream gradient times the diagonal of the Jacobian",
+                    _diagonal(question, of, number) * array_of(upstream),
+                )
+
+
+def _diagonal(question: Question, of: Of, output: int) -> Array:
+    """D output[i] / d x[i], of an output of the input's shape."""
+    shapes = [out for each, out in question.answers.items() if each.kind == "output"]
+    diagonal = np.zeros(shapes[output].numel())
+    for at in range(diagonal.size):
+        unit = [torch.zeros_like(out) if out.is_floating_point() else None for out in shapes]
+        one = unit[output]
+        assert one is not None
+        one.view(-1)[at] = 1
+        found = run(question.reference, question.inputs, question.params, [tuple(unit)], seed=question.seed)
+        diagonal[at] = float(found[of._replace(upstream=0)].flatten()[at])
+    return diagonal.reshape(shapes[output].shape)

@@ -1,0 +1,143 @@
+"""Numbers at which candidate and reference are asked the same, and what the reference answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from manualbp import Quantity
+from oracle.case import DTYPES
+from oracle.doors.errors import DoorError
+from oracle.inputs import generator
+from oracle.rounding.callables import NOISY, CallableScales, Keep, Of, Upstream, callable_hulls, callable_scales, run
+from oracle.twins import to_numpy
+
+Array = NDArray[Any]
+Named = Mapping[str, Tensor]
+
+
+def array_of(tensor: Tensor) -> Array:
+    """A tensor's numbers, at this moment, as an array; whole numbers and truth values in float64."""
+    return to_numpy(tensor).copy() if tensor.is_floating_point() else tensor.detach().numpy().astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Question:
+    """`case` names the numbers, `module` the function. What requires a gradient among inputs and parameters is asked for it.
+
+    upstreams  for each way back the gradient of every output; None for those that are not real numbers
+    keep       picks the elements of each array that are looked at, where not all of them are
+    """
+
+    case: str
+    module: str
+    reference: Callable[..., Any]
+    inputs: Named
+    params: Named
+    upstreams: tuple[Upstream, ...] = ()
+    seed: int = 0
+    keep: Keep | None = None
+    replicas: int = NOISY
+
+    @cached_property
+    def answers(self) -> dict[Of, Tensor]:
+        """The reference's own outputs and gradients, all of them."""
+        return run(self.reference, self.inputs, self.params, self.upstreams, seed=self.seed)
+
+    @cached_property
+    def wanted(self) -> dict[Of, Array]:
+        """What is looked at of them."""
+        keep = self.keep or (lambda _, tensor: tensor)
+        return {of: array_of(keep(of, tensor)) for of, tensor in self.answers.items()}
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype whose rounding is measured: that of the first input, or parameter, that is differentiated."""
+        return array_of(next(value for value in (*self.inputs.values(), *self.params.values()) if value.requires_grad)[:0]).dtype
+
+    @cached_property
+    def scales(self) -> CallableScales:
+        """The rounding scale of everything that is looked at."""
+        return callable_scales(
+            self.reference,
+            self.inputs,
+            self.params,
+            self.upstreams,
+            self.wanted,
+            self.dtype,
+            keep=self.keep,
+            replicas=self.replicas,
+            seed=self.seed,
+        )
+
+    @cached_property
+    def hulls(self) -> dict[Of, tuple[Array, Array]]:
+        """From where to where each element may be at a kink."""
+        return callable_hulls(self.reference, self.inputs, self.params, self.upstreams, keep=self.keep)
+
+    @cached_property
+    def size(self) -> int:
+        """Elements of the largest array."""
+        return max(tensor.numel() for tensor in (*self.inputs.values(), *self.params.values(), *self.answers.values()))
+
+    def quantity(self, of: Of) -> Quantity:
+        """The name of an output or gradient in a table."""
+        outputs = sum(each.kind == "output" for each in self.answers)
+        if of.kind == "output":
+            name = "output" + f" {of.name}" * (outputs > 1)
+            return Quantity(0, 1, name, name)
+        name = f"dC/d{of.name}"
+        return Quantity(0, 1, name, name + f", upstream gradient {of.upstream + 1}" * (len(self.upstreams) > 1))
+
+
+def ask(
+    case: str,
+    module: str,
+    reference: Callable[..., Any],
+    inputs: Named,
+    params: Named,
+    ways: int,
+    seed: int,
+) -> Question:
+    """A question with so many random upstream gradients, the last of several the same number everywhere.
+
+    Raises DoorError where the reference does not take these inputs.
+    """
+    shown = ", ".join(f"{name} {tuple(value.shape)}" for name, value in inputs.items())
+    try:
+        outputs = list(run(reference, inputs, params, [], seed=seed).values())
+    except TypeError as error:
+        raise DoorError(f"the reference takes other arguments than {shown}: {error}") from error
+    except Exception as error:
+        first = str(error).partition("\n")[0]
+        raise DoorError(f"the reference raises {type(error).__name__} for {shown}: {first} Do the shapes fit it?") from error
+    if not any(output.is_floating_point() for output in outputs):
+        raise DoorError(f"the reference returns floating-point numbers; got {', '.join(str(out.dtype) for out in outputs)}.")
+    rng = generator(seed, case)
+    drawn = tuple(_upstream(outputs, rng, constant=ways > 1 and way == ways - 1) for way in range(ways))
+    return Question(case, module, reference, inputs, params, drawn, seed)
+
+
+def _upstream(outputs: Sequence[Tensor], rng: np.random.Generator, *, constant: bool) -> Upstream:
+    """A random gradient for every output: two digits, so that it can be shown."""
+
+    def draw(output: Tensor) -> Tensor:
+        shape = () if constant else tuple(output.shape)
+        numbers = np.round(rng.uniform(0.3, 2.0, shape) * rng.choice([-1.0, 1.0], shape), 2)
+        return torch.from_numpy(np.asarray(numbers)).to(output.dtype).expand(output.shape).contiguous()
+
+    return tuple(draw(output) if output.is_floating_point() else None for output in outputs)
+
+
+def checked_dtype(tensor: Tensor, name: str) -> None:
+    """Raise DoorError unless numbers of this dtype are compared."""
+    known = [getattr(torch, each) for each in DTYPES]
+    if tensor.is_floating_point() and tensor.dtype not in known:
+        raise DoorError(f"{name} takes one of {', '.join(DTYPES)}; got {tensor.dtype}. Convert it.")
+    if tensor.is_complex():
+        raise DoorError(f"{name} takes real numbers; got {tensor.dtype}. Pass real and imaginary part as two inputs.")

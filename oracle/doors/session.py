@@ -1,0 +1,158 @@
+"""One check: the candidate at all numbers that were asked for, and the diagnosis of the first at which it fails."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from oracle.discrepancy import Row
+from oracle.doors.advising import advise
+from oracle.doors.candidates import Candidate, Given, TorchCandidate, give
+from oracle.doors.duties import accumulation, duties
+from oracle.doors.errors import DoorError
+from oracle.doors.examine import compared
+from oracle.doors.large import Selection, selection, told
+from oracle.doors.question import Named, Question, ask
+from oracle.rounding.callables import run
+from oracle.tables import table
+from oracle.verdict import Verdict
+
+if TYPE_CHECKING:
+    from oracle.report import Report
+
+#: So many cases that fail are diagnosed, of those that do not fail in the same quantities.
+DIAGNOSED = 3
+
+
+@dataclass(frozen=True)
+class Session:
+    """What stays the same over the cases of one check."""
+
+    candidate: Candidate
+    reference: Callable[..., Any]
+    params: Named
+    upstreams: int
+    seed: int
+    max_elements: int
+
+    def report(self, cases: Iterable[tuple[str, Mapping[str, Tensor]]], command: str) -> "Report":
+        """Check the cases, the first of which has to suit the reference; others that it refuses are left out."""
+        from oracle.report import Report
+
+        begin = time.perf_counter()
+        rows: list[Row] = []
+        failing: dict[frozenset[str], tuple[Question, list[Row]]] = {}
+        passes = float("nan")
+        for number, (label, inputs) in enumerate(cases):
+            try:
+                question = self.ask(label, inputs)
+            except DoorError:
+                if number == 0:
+                    raise
+                continue
+            found, share = self.rows(question)
+            if share is not None:
+                passes = share
+            rows += found
+            wrong = frozenset(row.quantity for row in found if Verdict(row.verdict).fails)
+            if wrong:
+                failing.setdefault(wrong, (question, found))  # what fails elsewhere as well is one fault
+        advice = [advise(self, question, found) for question, found in list(failing.values())[:DIAGNOSED]]
+        seconds = time.perf_counter() - begin
+        return Report(table(rows), diagnoses=advice, seed=self.seed, seconds=seconds, command=command, passes=passes)
+
+    def ask(self, label: str, inputs: Named) -> Question:
+        """The question at these inputs. Raises DoorError where the reference does not take them."""
+        name = self.candidate.name
+        dtype = next(str(value.dtype).removeprefix("torch.") for value in inputs.values() if value.is_floating_point())
+        return ask(f"{name}/{dtype}/{label}", name, self.reference, inputs, self.params, self.upstreams, self.seed)
+
+    def rows(self, question: Question) -> tuple[list[Row], float | None]:
+        """Every row of a question; and, for a large one, what it cost in passes of the reference."""
+        begin = time.perf_counter()
+        given = self.give(question)
+        if question.size <= self.max_elements:
+            return [*compared(question, given), *self._duties(question, given)], None
+        selected = selection(question, given)
+        found = told(selected, question, compared(selected.question, selected.given))
+        found += self._duties(*self._of_part(question, given, selected))
+        cost = time.perf_counter() - begin
+        return found, cost / one_pass(question)
+
+    def give(self, question: Question) -> Given:
+        """What the candidate gives."""
+        return give(self.candidate, question.inputs, question.params, question.upstreams, self.seed)
+
+    def _of_part(self, question: Question, given: Given, selected: Selection) -> tuple[Question, Given]:
+        """The duties are tried on a part where that is the same to the reference."""
+        if not selected.commutes:
+            return replace(selected.question, upstreams=question.upstreams[:1]), given
+        part = self.give(selected.question)
+        return selected.question, part._replace(passed=given.passed, outcome=given.outcome)
+
+    def _duties(self, question: Question, given: Given) -> list[Row]:
+        rows = list(duties(self.candidate, question, given))
+        if isinstance(self.candidate, TorchCandidate) and not given.failure:
+            rows += accumulation(self.candidate, question, given)
+        return rows
+
+
+def one_pass(question: Question) -> float:
+    """How long the reference takes forward and back once: the best of three, in seconds."""
+
+    def timed() -> float:
+        begin = time.perf_counter()
+        run(question.reference, question.inputs, question.params, question.upstreams[:1], seed=question.seed)
+        return time.perf_counter() - begin
+
+    return min(timed() for _ in range(3))
+
+
+def differentiated(inputs: Mapping[str, Tensor], params: Mapping[str, Tensor]) -> None:
+    """Mark what is differentiated: what requires a gradient already, or all real numbers where nothing does.
+
+    Raises DoorError where there is nothing.
+    """
+    if any(value.requires_grad for value in inputs.values()):
+        return
+    real = [value for value in inputs.values() if value.is_floating_point()]
+    if not real and not params:
+        shown = ", ".join(f"{name} {value.dtype}" for name, value in inputs.items())
+        raise DoorError(f"a gradient is that of real numbers; got only {shown}. Convert an input to float64 or float32.")
+    for value in real:
+        value.requires_grad_()
+
+
+def checked_callable(value: Any, what: str, example: str) -> None:
+    """Raise DoorError unless this can be called."""
+    if not callable(value) or (isinstance(value, type) and not issubclass(value, torch.nn.Module)):
+        got = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise DoorError(f"{what} takes something to call, such as {example}; got {got}.")
+
+
+def checked_numbers(upstreams: int, timeout: float, max_elements: int) -> None:
+    """Raise DoorError for numbers that make no sense."""
+    for name, number, least in (("upstreams", upstreams, 1), ("max_elements", max_elements, 1)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            raise DoorError(f"{name} takes a whole number from {least}; got {number!r}.")
+    if not timeout > 0:
+        raise DoorError(f"timeout takes seconds, more than 0; got {timeout!r}.")
+
+
+def input_names(count: int, *functions: Any) -> Sequence[str]:
+    """Names for so many inputs: those of the first function that names all of them."""
+    import inspect
+
+    for function in functions:
+        function = function.forward if isinstance(function, torch.nn.Module) else function
+        try:
+            given = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):
+            continue
+        names = [each.name for each in given if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+        if len(names) >= count and not any(name.startswith("_") or name in ("args", "input") for name in names[:count]):
+            return names[:count]
+    return ["x"] if count == 1 else [f"x{number}" for number in range(1, count + 1)]
