@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from oracle.data import without_step
 from oracle.report.grid import MARKS, SHADES, layer_key
 from oracle.report.text import clip
-from oracle.verdict import TOLERANCE, Verdict
+from oracle.verdict import Verdict
 
 if TYPE_CHECKING:
     from oracle.report.model import Report
@@ -99,7 +99,7 @@ def pack(report: "Report") -> str:
         "verdicts": {verdict.value: {"mark": MARKS[verdict], "fails": verdict.value in report.fails} for verdict in Verdict},
         "layer": layer_key(table),
         "shades": SHADES,
-        "tolerance": TOLERANCE,
+        "special": {"nan": NAN, "infinite": INFINITE},
         "repeat": {"seed": report.seed, "strict": report.strict},
         "advice": {clip(advice.case, LONGEST): [list(line) for line in advice.lines] for advice in report.diagnoses},
     }
