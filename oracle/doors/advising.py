@@ -1,6 +1,7 @@
 """The advice for a function that fails: what is wrong, on a small input too, and which mistake it is."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 #: Elements of the largest input for which a record is looked for and small inputs are tried; beyond, a part is.
 SMALL = 4096
+#: What explains wrong numbers where it is not kept.
+FIRST = ("called twice", "no upstream gradient")
+#: Copies with noise for a small input.
+FEWER = 4
 #: Elements of an array that is shown.
 SHOWN = 24
 
@@ -37,7 +42,7 @@ def advise(session: "Session", question: Question, rows: Sequence[Row]) -> Advic
     names = list(dict.fromkeys(row.quantity for row in wrong or failing))
     title = f"{question.module}: {', '.join(names)}"
     for row in failing:
-        if row.comparison != END_TO_END and (not wrong or row.quantity.endswith("unchanged")):
+        if row.comparison != END_TO_END and (not wrong or row.quantity in FIRST or row.quantity.endswith("unchanged")):
             lines.append(Line("what", f"Not kept: {row.quantity}. {row.note}."))
     return Advice(question.case, title, False, tuple(matches), (Line("title", title), *lines))
 
@@ -67,12 +72,12 @@ def _failing_symbols(question: Question, given: Given) -> set[str]:
 
 def _small(session: "Session", question: Question, wrong: Sequence[Row]) -> Question:
     """The question at a small input at which the first wrong quantity is wrong as well."""
-    quantity, label = wrong[0].quantity, "small"
-    found = [question]
+    quantity, found = wrong[0].quantity, [question]
+    enough = replace(session, upstreams=1) if _first_fails(question, wrong) else session
 
     def fails(inputs: dict[str, torch.Tensor]) -> bool:
         try:
-            tried = session.ask(label, inputs)
+            tried = replace(enough.ask("small", inputs), replicas=FEWER)
         except (DoorError, StopIteration):
             return False
         if not all(bool(torch.isfinite(value).all()) for value in tried.answers.values()):
@@ -86,6 +91,12 @@ def _small(session: "Session", question: Question, wrong: Sequence[Row]) -> Ques
     return found[-1]
 
 
+def _first_fails(question: Question, wrong: Sequence[Row]) -> bool:
+    """Whether the first upstream gradient is enough."""
+    symbols = {row.symbol for row in wrong if row.quantity == wrong[0].quantity}
+    return any(question.quantity(of).symbol in symbols and of.upstream == 0 for of in question.wanted)
+
+
 def _example(session: "Session", question: Question, wrong: Sequence[Row]) -> Iterator[Line]:
     """The numbers of a small question, what the candidate gives and what is right."""
     if max(value.numel() for value in question.inputs.values()) > SHOWN:
@@ -95,19 +106,26 @@ def _example(session: "Session", question: Question, wrong: Sequence[Row]) -> It
     of = next((of for of in question.wanted if question.quantity(of).symbol in off), None)
     if of is None:
         return
-    shown = [f"{name} = {_shown(array_of(value))}" for name, value in question.inputs.items()]
+    shown = [f"{name} = {_shown(_plain(value))}" for name, value in question.inputs.items()]
     if of.kind == "gradient":
         ups = [each for each in question.upstreams[of.upstream] if each is not None]
         shown += [f"upstream gradient = {_shown(array_of(ups[0]))}"]
     found = given.values.get(of)
-    answer = "nothing" if found is None else _shown(found)
+    wanted, answer = _shown(question.wanted[of]), "nothing" if found is None else _shown(found)
+    if wanted == answer:  # the difference is in later digits
+        wanted, answer = _shown(question.wanted[of], 17), _shown(found, 17)
     yield Line("known", f"A small input that fails: {', '.join(shown)}.")
-    yield Line("known", f"There {question.quantity(of).name} is {answer}, and should be {_shown(question.wanted[of])}.")
+    yield Line("known", f"There {question.quantity(of).name} is {answer}, and should be {wanted}.")
 
 
-def _shown(array: Array) -> str:
-    text = np.array2string(np.asarray(array, np.float64), precision=5, separator=", ", threshold=SHOWN)
+def _shown(array: Array, digits: int = 5) -> str:
+    array = array if array.dtype.kind in "iu" else np.asarray(array, np.float64)
+    text = np.array2string(array, precision=digits, separator=", ", threshold=SHOWN)
     return " ".join(text.split())
+
+
+def _plain(value: torch.Tensor) -> Array:
+    return array_of(value) if value.is_floating_point() else value.numpy()
 
 
 def _named(question: Question, given: Given, wrong: Sequence[Row]) -> tuple[list[Line], list[dict[str, Any]]]:

@@ -114,7 +114,7 @@ def _all(question: Question, what: str, found: Given, wanted: Mapping[Of, Any], 
             continue
         given = found.values.get(of)
         given = np.zeros_like(array) if given is None and not array.any() and not found.failure else given
-        sigma = question.scales.sigma[of] * scale if scale else 0.0
+        sigma = question.scales.sigma[of] * scale if scale and array.shape == question.wanted[of].shape else 0.0
         symbol = question.quantity(of).symbol
         rows.append(
             duty(question.case, what, given, array, f"{symbol}: {found.failure or fix}", scale=sigma, module=question.module)

@@ -67,7 +67,9 @@ def run(
     with _random(seed), sdpa_kernel(SDPBackend.MATH) if wide else nullcontext(), torch.enable_grad():
         with mode or nullcontext(), PlainOperations() if plain else nullcontext():
             module = function if isinstance(function, torch.nn.Module) else None
-            outputs = outputs_of(functional_call(module, own, tuple(given.values())) if module is not None else function(*given.values()))
+            outputs = outputs_of(
+                functional_call(module, own, tuple(given.values())) if module is not None else function(*given.values())
+            )
         leaves = {name: leaf for name, leaf in {**given, **own}.items() if leaf.requires_grad}
         for number, output in enumerate(outputs):
             of = Of("output", str(number))
@@ -143,14 +145,18 @@ def callable_scales(
     with np.errstate(all="ignore"):
         noise = [SingleNoise(format_of(dtype), copy, replicas, seed, seen) for copy in range(replicas + 1)]
         moved = copies(noise)
-        sigma = {
-            of: np.maximum(floor(reference[of], array[0], dtype), response(array[0], array[1:])) for of, array in moved.items()
-        }
+        sigma = {of: np.maximum(floor(reference[of], array[0], dtype), _response(array)) for of, array in moved.items()}
         reach = seen.reach(TOLERANCE)
         if any(each is not None for each in reach):
             for of, array in copies([SingleDecisions(copy, reach) for copy in range(1, OTHERWISE + 1)]).items():
                 sigma[of] = sigma[of] + furthest(moved[of][0], array) * (JUMPS / TOLERANCE)
     return CallableScales(sigma, {of: array[0] for of, array in moved.items()})
+
+
+def _response(copies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The response of an array of any shape, the exact copy first."""
+    flat = copies.reshape(len(copies), -1)
+    return response(flat[0], flat[1:]).reshape(copies.shape[1:])
 
 
 def callable_hulls(
