@@ -92,7 +92,7 @@ class Lesson:
         benches = [self.alone, self.crowd] if self.alone is not self.crowd else [self.crowd]
         labels = [f"{m} sample{'s' * (m > 1)}" for m in (bench.case.x.shape[-1] for bench in benches)]
         columns = [[(label, care) for care in cares(bench)] for label, bench in zip(labels, benches, strict=True)]
-        return list(zip(*columns, strict=True))
+        return [(row[0], *(each for each in row[1:] if not each[1].says(row[0][1]))) for row in zip(*columns, strict=True)]
 
     @cached_property
     def breaking(self) -> Breaking:

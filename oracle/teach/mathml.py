@@ -66,6 +66,11 @@ def product(*values: Any) -> Markup:
     return _joined("·", [factor(value) for value in values])
 
 
+def difference(a: Any, b: Any) -> Markup:
+    """One number less another."""
+    return row(number(a), sign(_SIGNS["-"]), factor(b))
+
+
 def total(terms: Sequence[Sequence[Any]]) -> Markup:
     """A sum of products; of a long one the first terms and the last."""
     if len(terms) == len(terms[0]) == 1:

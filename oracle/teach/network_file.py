@@ -12,6 +12,7 @@ activation = "Sigmoid"
 """
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,18 +66,22 @@ def _case(given: dict[str, Any], name: str) -> Case:
     loss = parse_record(_text(given, "loss", ""), Loss)
     network = Network(tuple(layers), loss)
     x = _columns(_numbers(given, "x", dtype, None))
-    target = given.get("target")
-    whole = isinstance(target, list) and bool(target) and all(isinstance(each, int) for each in target)
-    wanted = np.array(target) if whole and len(loss.target_shape(network.output_shape(x.shape))) == 1 else None
-    case = Case(
-        _text(given, "name", name),
-        network,
-        tuple(params),
-        x,
-        _columns(_numbers(given, "target", dtype, None)) if wanted is None else wanted,
-    )
+    name = _text(given, "name", name)
+    case = Case(name, network, tuple(params), x, _columns(_numbers(given, "target", dtype, None)))
+    labels = np.array(given["target"])
+    if labels.dtype.kind == "i" and labels.shape == x.shape[1:] and _takes(case, labels):
+        return replace(case, target=labels)
     network.check(case.params, case.x, case.target)
     return case
+
+
+def _takes(case: Case, labels: Any) -> bool:
+    """Whether the loss takes whole numbers, the classes of the samples."""
+    try:
+        case.network.check(case.params, case.x, labels)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _known(given: dict[str, Any], keys: tuple[str, ...], what: str) -> None:

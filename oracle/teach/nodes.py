@@ -130,7 +130,7 @@ class Nodes:
             rule = str(self.network.loss.derivative_formula)
             shown = mathml.tag("mtext", "from the loss")
             if rule == "a - y" and y is not None:
-                return self._worked(symbol, f"a{j} - y{j}", mathml.total([(a,), (-y,)]), a - y, slot, (row, 0))
+                return self._worked(symbol, f"a{j} - y{j}", mathml.difference(a, y), a - y, slot, (row, 0))
             return self._worked(symbol, rule, shown, self.value("da", j), slot, (row, 0))
         right = self.layers[l + 1]
         terms = [(self.weight(j, i), self.value("dz", i)) for i in right]

@@ -46,7 +46,8 @@ def attempt(names: dict[str, Any], call: dict[str, Any], file: str, folder: Path
     try:
         result = function(*given)
     except BaseException as error:  # ditto
-        return {"state": "raised", "message": told(error, file)}
+        shapes = ", ".join(str(array.shape) for array in kept if isinstance(array, np.ndarray))
+        return {"state": "raised", "message": f"{told(error, file)}; it was given the shapes {shapes}"}
     if not same(given, kept):
         return {"state": "raised", "message": "it changes what it was given: work on a copy, or return a new array."}
     try:

@@ -31,6 +31,11 @@
       wire.classList.toggle("still", gradient);
     }
     for (const caption of captions) caption.classList.toggle("waits", Number(caption.dataset.step) !== step);
+    const active = document.querySelector(".net circle.now");
+    if (active) {
+      const [window, place] = [active.closest(".scroll"), active.getBoundingClientRect()];
+      window.scrollLeft += place.left - window.getBoundingClientRect().left - window.clientWidth / 2;
+    }
     byId("count").textContent = `step ${step + 1} of ${captions.length}`;
     for (const button of all("[data-go]")) {
       const forward = ["next", "last"].includes(button.dataset.go);
@@ -100,7 +105,8 @@
     const bar = make("span", undefined, "bar");
     const size = sigmas === null ? 18 : Math.log10(1 + sigmas);
     bar.style.width = `${Math.max(0.15, Math.min(size, 18) * 0.35)}rem`;
-    const far = sigmas === null ? "" : ` ${Number(sigmas.toPrecision(2)).toString().replace("e+", "e")} σ`;
+    const short = sigmas === null ? "" : sigmas < 1e4 ? String(Number(sigmas.toPrecision(2))) : sigmas.toExponential(1).replace("e+", "e");
+    const far = short && ` ${short} σ`;
     made.append(bar, `${fails ? "✗" : "✓"} ${verdict}${far}`);
     return made;
   };
