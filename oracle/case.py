@@ -130,7 +130,7 @@ def parse_record(text: str, base: type[R]) -> R:
         record = known[name](*positional, **options)
         for option, value in record.options().items():
             _check_option(option, value, getattr(known[name], option, value))
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise SpecError(f"cannot make {kind} {text!r}: {error}") from error
     return record
 

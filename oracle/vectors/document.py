@@ -19,6 +19,8 @@ from oracle.vectors.reading import At, VectorsError
 from oracle.verdict import TOLERANCE
 
 CASE, ANSWER, VERSION = "oracle-vectors case", "oracle-vectors answer", 1
+#: Characters of a case's name, and of a message from within.
+LONGEST = 1000
 #: Frozen in the dtypes that are compared; class indices are whole numbers.
 FLOATS, NUMBERS = tuple(DTYPES), (*DTYPES, "int64")
 
@@ -133,8 +135,9 @@ def kind(at: At) -> str:
     if not isinstance(at.value, dict) or "format" not in at.value:
         at.refuse(f'an object whose key format is "{CASE}" or "{ANSWER}"')
     found = at.at("format").text(among=(CASE, ANSWER))
-    if "version" not in at.value or at.value["version"] != VERSION or isinstance(at.value["version"], bool | float):
-        raise VectorsError(f"{at.where} takes the key version, {VERSION}; got {str(at.value.get('version'))[:60]}.")
+    at.keys(("format", "version"), at.value)
+    if at.value["version"] != VERSION or isinstance(at.value["version"], bool):
+        at.at("version").refuse(str(VERSION))
     return found
 
 
@@ -167,7 +170,8 @@ def read_case(at: At) -> Frozen:
             raise VectorsError(f"{array.where}: the network has the signs {', '.join(shapes)}.")
         held[sign] = read(array, (dtype,), allowances=True)
         if held[sign][0].shape != shapes[sign]:
-            array.at("shape").refuse(f"the shape {list(shapes[sign])} of this network")
+            shape = list(held[sign][0].shape)
+            raise VectorsError(f"{array.where} takes the shape {list(shapes[sign])} in this network; got {shape}.")
         if not (np.isfinite(held[sign][0].astype(np.float64)).all() and np.isfinite(held[sign][1]).all()):
             raise VectorsError(f"{array.where} takes finite numbers: what is not finite is not frozen.")
     missing = [sign for sign in shapes if sign not in held]
@@ -182,13 +186,13 @@ def read_case(at: At) -> Frozen:
 
 def _network(at: At) -> Network:
     at.keys(("layers", "loss"))
-    layers = [_record(each, Layer) for each in at.at("layers").items("a list of layers")]  # type: ignore[type-abstract]
+    layers = [_record(each, Layer) for each in at.at("layers").items("a list of layers")]
     loss = _record(at.at("loss"), Loss)
     try:
         network = Network(tuple(layers), loss)
         _ = network.shapes
     except (TypeError, ValueError, ArithmeticError) as error:
-        raise VectorsError(f"{at.where}: {error}") from error
+        raise VectorsError(f"{at.where}: {str(error)[:LONGEST]}") from error
     return network
 
 
@@ -206,7 +210,7 @@ def _record(at: At, base: type[R]) -> R:
     try:
         return parse_record(f"{name}({', '.join(options)})", base)
     except SpecError as error:
-        raise VectorsError(f"{at.where}: {error}") from error
+        raise VectorsError(f"{at.where}: {str(error)[:LONGEST]}") from error
 
 
 def _literal(at: At) -> Any:
@@ -243,7 +247,14 @@ def _case(at: At, network: Network, dtype: np.dtype[Any], given: dict[str, NDArr
     except (TypeError, ValueError, ArithmeticError, IndexError) as error:
         raise VectorsError(f"{where}: {error}") from error
     grad_loss = upstream if upstream.shape else float(upstream)
-    return Case(at.at("case").text(), network, params, x, y, grad_loss)
+    return Case(_name(at.at("case")), network, params, x, y, grad_loss)
+
+
+def _name(at: At) -> str:
+    name = at.text("the name of the case")
+    if len(name) > LONGEST or not name.isprintable():
+        at.refuse(f"a name of up to {LONGEST} printable characters")
+    return name
 
 
 def _loss_shape(network: Network, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -255,13 +266,13 @@ def _shapes(case: Case) -> dict[str, tuple[int, ...]]:
     network, nodes = case.network, [case.x.shape]
     for layer in network.layers:
         nodes.append((layer.rows_out(nodes[-1][0]), *nodes[-1][1:]))
-    of = {
-        "values": lambda slot: nodes[slot.at],
-        "gradients": lambda slot: nodes[slot.at],
-        "loss": lambda _: _loss_shape(network, case.x.shape),
-        "parameter": lambda slot: network.shapes[slot.at][slot.name],
-    }
-    return {quantity.symbol: of[slot.what](slot) for slot, quantity in named_slots(network).items()}
+
+    def of(slot: Slot) -> tuple[int, ...]:
+        if slot.what == "loss":
+            return _loss_shape(network, case.x.shape)
+        return network.shapes[slot.at][slot.name] if slot.what == "parameter" else nodes[slot.at]
+
+    return {quantity.symbol: of(slot) for slot, quantity in named_slots(network).items()}
 
 
 def _exposes(at: At, count: int) -> dict[str, tuple[int, ...]]:

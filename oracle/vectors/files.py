@@ -9,7 +9,7 @@ from typing import Any
 
 from oracle.files import Batch
 from oracle.vectors.document import ANSWER, CASE, Answer, Frozen, case_document, in_json, kind, read_answer, read_case
-from oracle.vectors.reading import At, VectorsError, parse, read_bytes
+from oracle.vectors.reading import At, VectorsError, parse, read_bytes, shown
 
 #: Characters of a case's name in the name of its file.
 NAMED = 80
@@ -55,18 +55,18 @@ def _documents(path: Path) -> Iterator[At]:
     try:
         inside = sorted(path.iterdir())
     except OSError as error:
-        raise VectorsError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise VectorsError(f"{shown(path)} cannot be read: {error.strerror or error}.") from error
     found = [file for file in inside if file.suffix in SUFFIXES]
     if not found:
-        raise VectorsError(f"{path} holds no file of vectors, {' or '.join('*' + suffix for suffix in SUFFIXES)}.")
+        raise VectorsError(f"{shown(path)} holds no file of vectors, {' or '.join('*' + suffix for suffix in SUFFIXES)}.")
     for file in found:
         if file.is_symlink():
-            raise VectorsError(f"{file} is a link, and may lead out of the folder; put the file itself there.")
+            raise VectorsError(f"{shown(file)} is a link, and may lead out of the folder; put the file itself there.")
         yield _document(file)
 
 
 def _json(path: Path) -> At:
-    return parse(read_bytes(path), str(path))
+    return parse(read_bytes(path), shown(path))
 
 
 def _safetensors(path: Path) -> At:
@@ -80,7 +80,7 @@ SUFFIXES = {".json": _json, ".safetensors": _safetensors}
 
 def _document(path: Path) -> At:
     if path.exists() and path.suffix not in SUFFIXES:
-        raise VectorsError(f"{path}: vectors are in files {' and '.join('*' + suffix for suffix in SUFFIXES)}.")
+        raise VectorsError(f"{shown(path)}: vectors are in files {' and '.join('*' + suffix for suffix in SUFFIXES)}.")
     return SUFFIXES.get(path.suffix, _json)(path)
 
 
@@ -97,7 +97,7 @@ def read_cases(path: Path) -> dict[str, Frozen]:
     for document in _of_kind(path, CASE, "this is an answer: name the folder of the cases with --against DIR."):
         frozen = read_case(document)
         if frozen.case.name in found:
-            raise VectorsError(f"{document.where}: the case {frozen.case.name!r} stands in two files of {path}.")
+            raise VectorsError(f"{document.where}: the case {frozen.case.name!r} stands in two files of {shown(path)}.")
         found[frozen.case.name] = frozen
     return found
 

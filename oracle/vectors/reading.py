@@ -32,12 +32,12 @@ class At:
 
     def refuse(self, expected: str) -> NoReturn:
         """Raise VectorsError: what is expected here, and what came."""
-        shown = repr(self.value) if isinstance(self.value, str) else json.dumps(self.value)
+        shown = repr(self.value) if isinstance(self.value, str) else json.dumps(self.value, default=str)
         raise VectorsError(f"{self.where} takes {expected}; got {shown[:SHOWN]}{'...' * (len(shown) > SHOWN)}.")
 
     def at(self, key: str | int) -> "At":
         """What stands under a key that is there."""
-        step = f"[{key}]" if isinstance(key, int) else "." * bool(self.path) + key[:SHOWN]
+        step = f"[{key}]" if isinstance(key, int) else "." * bool(self.path) + json.dumps(key)[1:-1][:SHOWN]
         return At(self.value[key], self.file, self.path + step)
 
     def keys(self, required: Collection[str], optional: Collection[str] = ()) -> "At":
@@ -77,19 +77,24 @@ class At:
         return self.value
 
 
+def shown(path: Path) -> str:
+    """A path that can be printed, whatever bytes its name is made of."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """The content of an ordinary file. Raises VectorsError for anything else, and for a file that is too large."""
     try:
         if not path.is_file():  # a device or a pipe may never end
-            raise VectorsError(f"{path} is no file; name a file of vectors, or a folder of them.")
+            raise VectorsError(f"{shown(path)} is no file; name a file of vectors, or a folder of them.")
         size = path.stat().st_size
         if size > most:
-            raise VectorsError(f"{path} has {size:,} bytes; up to {most:,} are read. Write safetensors, or smaller cases.")
+            raise VectorsError(f"{shown(path)} has {size:,} bytes; up to {most:,} are read. Write safetensors, or smaller cases.")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         if isinstance(error, VectorsError):
             raise
-        raise VectorsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+        raise VectorsError(f"{shown(path)} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def parse(content: bytes, name: str) -> At:
@@ -122,4 +127,9 @@ def parse(content: bytes, name: str) -> At:
         raise VectorsError(f"{name} is nested too deeply; a document of vectors has 5 levels.") from error
     except ValueError as error:  # malformed; or a whole number with thousands of digits
         raise VectorsError(f"{name} is no JSON: {error}.") from error
+    if b"\\ud" in content.lower():  # half a character, which cannot be shown, comes of nothing but such an escape
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise VectorsError(f"{name}: a text holds half of a surrogate pair, {error.object[error.start]!r}.") from error
     return At(value, name)

@@ -46,7 +46,7 @@ def standard() -> list[Spec | Alone]:
 
 def _activations() -> Iterator[Spec]:
     dtypes = cycle(DTYPES)
-    for kind in catalogue(Activation).values():  # type: ignore[type-abstract]
+    for kind in catalogue(Activation).values():
         for record in kind.examples(HIDDEN.widths[1]):
             shape = replace(HIDDEN, extra=BETWEEN[record.extra_axes])
             yield Spec(shape, next(dtypes), record, Identity(), MSELoss())
@@ -54,6 +54,6 @@ def _activations() -> Iterator[Spec]:
 
 def _losses() -> Iterator[Alone]:
     dtypes, (rows, m) = cycle(DTYPES), ALONE
-    for kind in catalogue(Loss).values():  # type: ignore[type-abstract]
+    for kind in catalogue(Loss).values():
         for record in kind.examples(rows):
             yield Alone((rows, *BETWEEN[record.extra_axes], m), next(dtypes), record, "generic")

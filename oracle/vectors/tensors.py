@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from oracle.case import DTYPES
 from oracle.vectors.arrays import Tensor, read_shape
-from oracle.vectors.reading import At, VectorsError, parse, read_bytes
+from oracle.vectors.reading import At, VectorsError, parse, read_bytes, shown
 
 #: A file of arrays is read up to this size.
 MOST_BYTES = 4 << 30
@@ -45,20 +45,20 @@ def write(path: Path, document: Mapping[str, Any]) -> None:
 
 def read(path: Path) -> At:
     """The document of a file, with its arrays as tensors. Raises VectorsError."""
-    content = read_bytes(path, MOST_BYTES)
+    content, name = read_bytes(path, MOST_BYTES), shown(path)
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > len(content) - 8:
-        raise VectorsError(f"{path} is no safetensors file: it has {len(content)} bytes, and its header would have {length}.")
-    header = parse(content[8 : 8 + length], str(path))
+        raise VectorsError(f"{name} is no safetensors file: it has {len(content)} bytes, and its header would have {length}.")
+    header = parse(content[8 : 8 + length], name)
     arrays: dict[str, dict[str, NDArray[Any]]] = {"given": {}, "quantities": {}, "allowed": {}}
-    for name, entry in header.entries("a header, an object with an entry for each tensor"):
-        if name == METADATA:
+    for key, entry in header.entries("a header, an object with an entry for each tensor"):
+        if key == METADATA:
             continue
-        part, _, sign = name.partition("/")
+        part, _, sign = key.partition("/")
         if part not in arrays or not sign:
-            raise VectorsError(f"{path} takes tensors named given/, quantities/ or allowed/ and a sign; got {name[:60]!r}.")
+            raise VectorsError(f"{name} takes tensors named given/, quantities/ or allowed/ and a sign; got {key[:60]!r}.")
         arrays[part][sign] = _array(entry, content[8 + length :])
-    return At(_document(header) | dict(_parts(path, **arrays)), str(path))
+    return At(_document(header) | dict(_parts(name, **arrays)), name)
 
 
 def _document(header: At) -> dict[str, Any]:
@@ -71,10 +71,10 @@ def _document(header: At) -> dict[str, Any]:
     return dict(document.value)
 
 
-def _parts(path: Path, given: Mapping[str, Any], quantities: Mapping[str, Any], allowed: Mapping[str, Any]) -> Iterator[Any]:
+def _parts(file: str, given: Mapping[str, Any], quantities: Mapping[str, Any], allowed: Mapping[str, Any]) -> Iterator[Any]:
     for sign in allowed:
         if sign not in quantities:
-            raise VectorsError(f"{path}: allowed/{sign[:60]} stands beside a tensor quantities/{sign[:60]}; there is none.")
+            raise VectorsError(f"{file}: a tensor {f'allowed/{sign[:60]}'!r} stands beside one of quantities; there is none.")
     yield "quantities", {sign: Tensor(array, allowed.get(sign)) for sign, array in quantities.items()}
     if given:
         yield "given", {sign: Tensor(array) for sign, array in given.items()}
