@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -430,6 +431,16 @@ def test_a_case_on_a_kink_or_of_no_numbers_is_not_frozen():
         with pytest.raises(VectorsError, match="not finite"):
             freeze(replace(case, x=np.full_like(case.x, np.nan)))
         assert freeze(replace(relu, params=zeros)).reference["dC/db[1]"].any() == 0  # torch's own convention, 0
+
+
+def test_the_port_in_the_documentation_agrees(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "vectors.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    names = {}
+    exec(compile(code, "vectors.md", "exec"), names)
+    found = read_answers(saved(tmp_path / "a", names["document"]), cases())
+    assert {row.verdict for row in judge(cases(), found).rows} == {"agree"}
+    assert str(len(cases())) in page
 
 
 # The commands

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from oracle.report import Report
 
@@ -21,3 +22,6 @@ class AnswersReport(Report):
     def repeat(self, case: str) -> str:
         against = ["--against", self.against] if self.against else []
         return shlex.join(["oracle", "vectors", "check", self.files[case], *against])
+
+    def summary(self) -> dict[str, Any]:
+        return super().summary() | {"unanswered": self.unanswered}
