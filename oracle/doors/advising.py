@@ -34,11 +34,11 @@ FEWER = 4
 SHOWN = 24
 
 
-def advise(session: "Session", question: Question, rows: Sequence[Row]) -> Advice:
-    """Say what is wrong: of the numbers if any are, otherwise of the duties."""
+def advise(session: "Session", question: Question, rows: Sequence[Row], *, example: bool = True) -> Advice:
+    """Say what is wrong: of the numbers if any are, with an `example` at small numbers; otherwise of the duties."""
     failing = [row for row in rows if Verdict(row.verdict).fails]
     wrong = [row for row in failing if row.comparison == END_TO_END]
-    lines, matches = _of_numbers(session, question, wrong) if wrong else ([], [])
+    lines, matches = _of_numbers(session, question, wrong, example=example) if wrong else ([], [])
     names = list(dict.fromkeys(row.quantity for row in wrong or failing))
     title = f"{question.module}: {', '.join(names)}"
     for row in failing:
@@ -47,7 +47,9 @@ def advise(session: "Session", question: Question, rows: Sequence[Row]) -> Advic
     return Advice(question.case, title, False, tuple(matches), (Line("title", title), *lines))
 
 
-def _of_numbers(session: "Session", question: Question, wrong: Sequence[Row]) -> tuple[list[Line], list[dict[str, Any]]]:
+def _of_numbers(
+    session: "Session", question: Question, wrong: Sequence[Row], *, example: bool
+) -> tuple[list[Line], list[dict[str, Any]]]:
     given = session.give(question)
     of_output = any(row.quantity.startswith("output") for row in wrong)
     where = "The output is wrong already: the fault is in the forward pass, or in what it is compared with."
@@ -58,21 +60,17 @@ def _of_numbers(session: "Session", question: Question, wrong: Sequence[Row]) ->
     lines += [Line("known", f"{note[0].upper()}{note[1:]}.") for note in said]
     if given.failure:
         return lines, []
-    if question.size > SMALL:
-        return lines, []
-    found, matches = _named(question, given, wrong)
-    lines += found
-    small = _small(session, question, wrong)
-    return [*lines, *_example(session, small, wrong)], matches
+    failing = _failing(session, question, wrong) if example else [question]
+    named = next((each for each in failing if each.size <= SMALL), None)
+    if named is None:
+        return [*lines, Line("known", "No smaller input was found that shows it.")], []
+    found, matches = _named(named, session.give(named), wrong)
+    return [*lines, *found, *(_example(session, failing[-1], wrong) if example else ())], matches
 
 
-def _failing_symbols(question: Question, given: Given) -> set[str]:
-    return {row.quantity for row in compared(question, given) if Verdict(row.verdict).fails}
-
-
-def _small(session: "Session", question: Question, wrong: Sequence[Row]) -> Question:
-    """The question at a small input at which the first wrong quantity is wrong as well."""
-    quantity, found = wrong[0].quantity, [question]
+def _failing(session: "Session", question: Question, wrong: Sequence[Row]) -> list[Question]:
+    """The question, and then at smaller and smaller inputs, at which the first wrong quantity is wrong in the same way."""
+    way, found = (wrong[0].quantity, wrong[0].verdict), [question]
     enough = replace(session, upstreams=1) if _first_fails(question, wrong) else session
 
     def fails(inputs: dict[str, torch.Tensor]) -> bool:
@@ -82,13 +80,13 @@ def _small(session: "Session", question: Question, wrong: Sequence[Row]) -> Ques
             return False
         if not all(bool(torch.isfinite(value).all()) for value in tried.answers.values()):
             return False
-        if quantity not in _failing_symbols(tried, session.give(tried)):
+        if way not in {(row.quantity, row.verdict) for row in compared(tried, session.give(tried))}:
             return False
         found.append(tried)
         return True
 
     shrunk(question.inputs, fails)
-    return found[-1]
+    return found
 
 
 def _first_fails(question: Question, wrong: Sequence[Row]) -> bool:
@@ -111,9 +109,10 @@ def _example(session: "Session", question: Question, wrong: Sequence[Row]) -> It
         ups = [each for each in question.upstreams[of.upstream] if each is not None]
         shown += [f"upstream gradient = {_shown(array_of(ups[0]))}"]
     found = given.values.get(of)
-    wanted, answer = _shown(question.wanted[of]), "nothing" if found is None else _shown(found)
-    if wanted == answer:  # the difference is in later digits
-        wanted, answer = _shown(question.wanted[of], 17), _shown(found, 17)
+    digits = 5
+    if found is not None and _shown(question.wanted[of]) == _shown(found):  # the difference is in later ones
+        digits = 17
+    wanted, answer = _shown(question.wanted[of], digits), "nothing" if found is None else _shown(found, digits)
     yield Line("known", f"A small input that fails: {', '.join(shown)}.")
     yield Line("known", f"There {question.quantity(of).name} is {answer}, and should be {wanted}.")
 
@@ -131,7 +130,9 @@ def _plain(value: torch.Tensor) -> Array:
 def _named(question: Question, given: Given, wrong: Sequence[Row]) -> tuple[list[Line], list[dict[str, Any]]]:
     """The mistake of the catalogue where the function is one that manualbp has; else what each gradient looks like."""
     by_symbol = {question.quantity(of).symbol: of for of in question.wanted}
-    places = [by_symbol[row.symbol] for row in wrong]
+    asked = {row.symbol for row in wrong}, {row.quantity for row in wrong}
+    places = [of for symbol, of in by_symbol.items() if symbol in asked[0]]  # of a smaller question the same quantities
+    places = places or [of for of in by_symbol.values() if question.quantity(of).name in asked[1]]
     gradients = [of for of in places if of.kind == "gradient"]
     first = gradients[0].upstream if gradients else 0
     forward = any(of.kind == "output" for of in places)

@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from oracle.doors.guard import Outcome, guarded
 from oracle.doors.question import Array, Named, array_of
-from oracle.rounding.callables import Of, Upstream, outputs_of
+from oracle.rounding.callables import Of, Upstream, outputs_of, random_from
 from oracle.twins import to_numpy
 
 
@@ -54,8 +54,7 @@ def give(candidate: Candidate, inputs: Named, params: Named, upstreams: Sequence
     passed: dict[str, Pair] = {}
 
     def call() -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with random_from(seed):
             state = np.random.get_state()  # noqa: NPY002 # a candidate may draw from NumPy's global generator
             np.random.seed(seed)  # noqa: NPY002
             try:

@@ -19,10 +19,11 @@ from oracle.doors.question import Question
 from oracle.inputs import generator
 from oracle.rounding.callables import Of
 
-#: Of each array so many elements that differ most absolutely, as many that do so relatively, and as many at random.
-PICKED = 128
-#: Copies of a computation that has to run whole.
-FEWER = 6
+#: Of each array so many elements that differ most absolutely, as many that do so relatively, and as many at random; of those that
+#: differ most one in each of so many pieces of the array.
+PICKED, PIECES = 128, 1024
+#: Copies with noise.
+FEWER = 8
 #: Torch's vector units and its loops for what is left over round differently: so many ulps.
 VECTOR = 8.0
 
@@ -77,9 +78,17 @@ def _picks(question: Question, of: Of, found: Any) -> Tensor:
         torch.from_numpy(np.ascontiguousarray(found if found.dtype.itemsize > 2 else found.astype(np.float32))).flatten().to(wide)
     )
     apart = (array - wanted.to(wide)).abs_().nan_to_num_(torch.inf)
-    most = torch.topk(apart, min(PICKED, count), sorted=False).indices
-    relative = torch.topk(apart.div_(wanted.to(wide).abs()).nan_to_num_(0.0), min(PICKED, count), sorted=False).indices
+    most = _most(apart)
+    relative = _most(apart.div_(wanted.to(wide).abs()).nan_to_num_(0.0))
     return torch.unique(torch.cat([most, relative, some]))
+
+
+def _most(numbers: Tensor) -> Tensor:
+    """Where the largest numbers are, the largest of all among them."""
+    length = -(-len(numbers) // PIECES)
+    pieces = torch.nn.functional.pad(numbers, (0, -len(numbers) % length), value=-1.0).view(-1, length).max(1)
+    chosen = torch.topk(pieces.values, min(PICKED, len(pieces.values)), sorted=False).indices
+    return (chosen * length + pieces.indices[chosen]).clamp_max_(len(numbers) - 1)
 
 
 def _elementwise(question: Question) -> bool:
@@ -99,7 +108,7 @@ def _part(question: Question, given: Given, select: Select, at: dict[Of, Tensor]
     """The question about a selection; None where the reference does something else to it than to the whole."""
     inputs = {name: select(value.detach()).clone().requires_grad_(value.requires_grad) for name, value in question.inputs.items()}
     upstreams = tuple(tuple(None if each is None else select(each) for each in upstream) for upstream in question.upstreams)
-    part = replace(question, inputs=inputs, upstreams=upstreams)
+    part = replace(question, inputs=inputs, upstreams=upstreams, replicas=FEWER)
     try:
         for of, array in part.wanted.items():
             whole = question.answers[of].detach().flatten()[at[of]].numpy() if array.dtype.itemsize > 2 else None

@@ -44,6 +44,11 @@ class Question:
     keep: Keep | None = None
     replicas: int = NOISY
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What the positions of its quantities are called."""
+        return (self.module,)
+
     @cached_property
     def answers(self) -> dict[Of, Tensor]:
         """The reference's own outputs and gradients, all of them."""
@@ -128,8 +133,9 @@ def _upstream(outputs: Sequence[Tensor], rng: np.random.Generator, *, constant: 
 
     def draw(output: Tensor) -> Tensor:
         shape = () if constant else tuple(output.shape)
-        numbers = np.round(rng.uniform(0.3, 2.0, shape) * rng.choice([-1.0, 1.0], shape), 2)
-        return torch.from_numpy(np.asarray(numbers)).to(output.dtype).expand(output.shape).contiguous()
+        drawn = torch.from_numpy(np.asarray(rng.random(shape, dtype=np.float32))).sub_(0.5)
+        numbers = drawn.mul_(3.4).add_(drawn.sign().mul_(0.3))  # from 0.3 to 2, of both signs
+        return numbers.mul_(100).round_().to(output.dtype).div_(100).expand(output.shape).contiguous()
 
     return tuple(draw(output) if output.is_floating_point() else None for output in outputs)
 

@@ -42,10 +42,10 @@ class Session:
         """Check the cases, the first of which has to suit the reference; others that it refuses are left out."""
         from oracle.report import Report
 
-        begin = time.perf_counter()
+        begin, cost = time.perf_counter(), time.process_time()
         rows: list[Row] = []
+        largest: Question | None = None
         failing: dict[frozenset[str], tuple[Question, list[Row]]] = {}
-        passes = float("nan")
         for number, (label, inputs) in enumerate(cases):
             try:
                 question = self.ask(label, inputs)
@@ -53,15 +53,16 @@ class Session:
                 if number == 0:
                     raise
                 continue
-            found, share = self.rows(question)
-            if share is not None:
-                passes = share
+            found = self.rows(question)
+            if question.size > max(self.max_elements, largest.size if largest else 0):
+                largest = question
             rows += found
             wrong = frozenset(row.quantity for row in found if Verdict(row.verdict).fails)
             if wrong:
                 failing.setdefault(wrong, (question, found))  # what fails elsewhere as well is one fault
         advice = [advise(self, question, found) for question, found in list(failing.values())[:DIAGNOSED]]
-        seconds = time.perf_counter() - begin
+        seconds, cost = time.perf_counter() - begin, time.process_time() - cost
+        passes = cost / one_pass(largest) if largest else float("nan")
         return Report(table(rows), diagnoses=advice, seed=self.seed, seconds=seconds, command=command, passes=passes)
 
     def ask(self, label: str, inputs: Named) -> Question:
@@ -70,28 +71,33 @@ class Session:
         dtype = next(str(value.dtype).removeprefix("torch.") for value in inputs.values() if value.is_floating_point())
         return ask(f"{name}/{dtype}/{label}", name, self.reference, inputs, self.params, self.upstreams, self.seed)
 
-    def rows(self, question: Question) -> tuple[list[Row], float | None]:
-        """Every row of a question; and, for a large one, what it cost in passes of the reference."""
-        begin = time.perf_counter()
-        given = self.give(question)
+    def rows(self, question: Question) -> list[Row]:
+        """Every row of a question."""
         if question.size <= self.max_elements:
-            return [*compared(question, given), *self._duties(question, given)], None
+            given = self.give(question)
+            return [*compared(question, given), *self._duties(question, given)]
+        if len(question.upstreams) > 2:
+            question = replace(question, upstreams=(question.upstreams[0], question.upstreams[-1]))
+        given = self.give(question)
         selected = selection(question, given)
         found = told(selected, question, compared(selected.question, selected.given))
         found += self._duties(*self._of_part(question, given, selected))
-        cost = time.perf_counter() - begin
-        return found, cost / one_pass(question)
+        return found
 
     def give(self, question: Question) -> Given:
         """What the candidate gives."""
         return give(self.candidate, question.inputs, question.params, question.upstreams, self.seed)
 
     def _of_part(self, question: Question, given: Given, selected: Selection) -> tuple[Question, Given]:
-        """The duties are tried on a part where that is the same to the reference."""
-        if not selected.commutes:
-            return replace(selected.question, upstreams=question.upstreams[:1]), given
-        part = self.give(selected.question)
-        return selected.question, part._replace(passed=given.passed, outcome=given.outcome)
+        """The duties are tried on a part where that is the same to the reference, and the candidate takes it."""
+        part = self.give(selected.question) if selected.commutes else None
+        if part and not part.failure:
+            return selected.question, part._replace(passed=given.passed, outcome=given.outcome)
+        kept = replace(question, keep=lambda of, tensor: tensor.flatten()[selected.at[of].reshape(-1)])
+        scales = selected.question.scales
+        flat = {of: sigma.reshape(-1) for of, sigma in scales.sigma.items()}
+        vars(kept).update(answers=question.answers, scales=scales._replace(sigma=flat))
+        return kept, given
 
     def _duties(self, question: Question, given: Given) -> list[Row]:
         rows = list(duties(self.candidate, question, given))
@@ -101,12 +107,12 @@ class Session:
 
 
 def one_pass(question: Question) -> float:
-    """How long the reference takes forward and back once: the best of three, in seconds."""
+    """What the reference costs forward and back once: the best of three, in seconds of the processor."""
 
     def timed() -> float:
-        begin = time.perf_counter()
+        begin = time.process_time()
         run(question.reference, question.inputs, question.params, question.upstreams[:1], seed=question.seed)
-        return time.perf_counter() - begin
+        return time.process_time() - begin
 
     return min(timed() for _ in range(3))
 

@@ -64,7 +64,7 @@ def run(
         own = {**{name: _leaf(value.detach(), wide=wide) for name, value in function.named_buffers()}, **own}
     looked_at = keep or (lambda _, tensor: tensor)
     found: dict[Of, Tensor] = {}
-    with _random(seed), sdpa_kernel(SDPBackend.MATH) if wide else nullcontext(), torch.enable_grad():
+    with random_from(seed), sdpa_kernel(SDPBackend.MATH) if wide else nullcontext(), torch.enable_grad():
         with mode or nullcontext(), PlainOperations() if plain else nullcontext():
             module = function if isinstance(function, torch.nn.Module) else None
             outputs = outputs_of(
@@ -114,10 +114,15 @@ def _leaf(value: Tensor, *, wide: bool) -> Tensor:
 
 
 @contextmanager
-def _random(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+def random_from(seed: int) -> Iterator[None]:
+    """Torch's random numbers on the processor start at this seed, and go on afterwards as if nothing had been."""
+    generator = torch.default_generator
+    before = generator.get_state()
+    generator.manual_seed(seed)
+    try:
         yield
+    finally:
+        generator.set_state(before)
 
 
 def callable_scales(
