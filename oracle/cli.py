@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from oracle.commands import exercise, explain, vectors
+from oracle.commands import compare, exercise, explain, vectors
 from oracle.shell import AGREE, FAILS, INTERRUPTED, Json, Out, Seed, errors, progress_bar, refusing
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(vectors.app, name="vectors")
 app.command()(explain.explain)
 app.command()(exercise.exercise)
+app.command()(compare.compare)
 DEFAULT_OUT = Path("reports/latest")
 ACCURACY_OUT = Path("reports/latest-accuracy")
 MUTANTS_OUT = Path("reports/latest-mutants")

@@ -43,9 +43,12 @@ def _table(title: str, left: tuple[str, ...], right: tuple[str, ...] = ()) -> Ta
 
 def show_report(console: Console, report: "Report") -> None:
     """The answer, the trainings, what fails, and for each diagnosed case where to look and how to repeat it."""
-    from oracle.report.page import answer
+    from oracle.report.page import answer, reasons
+    from oracle.report.text import clip
 
     console.print(Text(("✓ " if report.ok else "✗ ") + answer(report), style="bold green" if report.ok else "bold red"))
+    for reason in reasons(report):
+        console.print(Text(f"  {clip(reason)}", style="red"))
     if report.curves:
         table = _table("\nReal data, by hand against torch.optim.SGD", ("data", "dtype"), ("steps", "loss differs by", "result"))
         for curve in report.curves:
@@ -58,12 +61,12 @@ def show_report(console: Console, report: "Report") -> None:
         return
     console.print("\nWhat fails: layerwise, a layer's own fault; end to end, its own or inherited", style="bold")
     for row in failing.head(SHOWN).to_dict("records"):
-        console.print(f"  {row['case']}", soft_wrap=True, highlight=False, markup=False)
-        where = f"    layer {row['layer']} {row['module']}, {row['comparison']}: {row['symbol']} "
+        console.print(f"  {clip(row['case'])}", soft_wrap=True, highlight=False, markup=False)
+        where = f"    layer {row['layer']} {clip(row['module'])}, {row['comparison']}: {row['symbol']} "
         console.print(Text.assemble(where, _verdict(row["verdict"])), soft_wrap=True)
         seen = f"by hand {_number(row['candidate'])}, autograd {_number(row['reference'])} at {row['worst_index']}"
         off = f"{_number(row['sigmas'])} sigmas off"
-        details = [off] * (row["sigmas"] > 0) + [seen] * bool(row["worst_index"]) + [row["note"]] * bool(row["note"])
+        details = [off] * (row["sigmas"] > 0) + [seen] * bool(row["worst_index"]) + [clip(row["note"])] * bool(row["note"])
         console.print(f"      {'; '.join(details)}", style="dim", soft_wrap=True, highlight=False, markup=False)
     if len(failing) > SHOWN:
         console.print(f"  and {len(failing) - SHOWN:,} rows more", style="dim")

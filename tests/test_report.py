@@ -20,8 +20,9 @@ from oracle.files import Batch, OutputError, check_folder
 from oracle.inputs import build
 from oracle.manual_run import layerwise_run, manual_run
 from oracle.report import Report
-from oracle.report.grid import activation_by_loss
-from oracle.report.page import answer
+from oracle.report.embedded import INFINITE, NAN, decimal
+from oracle.report.grid import activation_by_loss, layer_by_quantity
+from oracle.report.page import answer, reasons
 from oracle.report.text import markdown_code, markdown_text
 from oracle.sweep import DIAGNOSED, advise, failing, run_cases, sweep
 from oracle.torch_run import torch_run
@@ -359,3 +360,78 @@ def test_another_subgradient_is_explained_and_fails_only_when_asked(at_kinks):
 def test_the_limit_and_how_close_it_was_are_in_the_first_sentence(good):
     assert f"by at most {good.table['sigmas'].max():.3g} of the 16 sigmas allowed" in answer(good)
     assert "| sigmas |" in good.to_markdown()
+
+
+def test_a_megabyte_of_text_is_clipped_and_a_comment_takes_the_markdown(advised):
+    evil = "<script>alert(1)</script>|`x`\n# y \U0001f9ee " * 30_000
+    many = [
+        replace(advised.diagnoses[0], case=f"{number} {evil}", location=evil, lines=(("title", evil), *[("why", evil)] * 12))
+        for number in range(20)
+    ]
+    rows = pd.concat([advised.table.astype({"case": str, "module": str, "symbol": str})] * 3, ignore_index=True)
+    rows.loc[:, ["module", "note", "symbol"]] = evil[:5000]
+    rows.loc[0, "case"] = evil
+    rows["verdict"] = "differ"
+    report = replace(advised, table=rows, diagnoses=many, command=evil)
+    markdown, page = report.to_markdown(), report.to_html()
+    assert len(markdown) < 65_536 * 0.8
+    assert "\n# y" not in markdown
+    assert f"{len(evil):,} characters" in markdown
+    assert len(page) < 1_000_000
+    assert "<script>alert" not in page
+
+
+def test_the_markdown_gets_shorter_only_where_it_has_to(advised):
+    assert "rows are shown" not in advised.to_markdown()
+    count = len(advised.failing)
+    assert advised.to_markdown().count("| **differ** |") == min(count, 20)
+
+
+def test_the_reasons_stand_behind_the_answer_everywhere(advised, capsys):
+    from rich.console import Console
+
+    from oracle.terminal import show_report
+
+    (reason,) = reasons(advised)
+    assert reason == "Layer 1, Tanh: delta[1]: it looks like “square forgotten” (2 of 2 diagnosed cases)."
+    show_report(Console(width=200), advised)
+    for text in (advised.to_markdown(), advised.to_html(), capsys.readouterr().out):
+        assert reason in text.replace("\\", "")
+
+
+def test_a_layers_fault_and_what_the_others_inherit_are_told_apart(advised):
+    layers = layer_by_quantity(replace(advised, table=advised.table[advised.table["case"] == NAMES[0]]))
+    assert {layer.name: layer.reading for layer in layers.layers} == {
+        "1 Linear(3, 3)": "inherited",
+        "1 Tanh": "own fault",
+        "2 Linear(3, 3)": "agrees",
+        "2 Sigmoid": "agrees",
+        "2 BCELoss": "agrees",
+    }
+    right = layer_by_quantity(swept(NAMES[1:2]))
+    assert {layer.reading for layer in right.layers} == {"agrees"}
+
+
+def test_a_cell_is_the_worst_of_what_pandas_finds(advised, good):
+    for report in (advised, good):
+        grid = activation_by_loss(report)
+        assert grid.cells
+        for (activation, loss), cell in grid.cells.items():
+            named = [
+                name for name in report.cases if activation in report.parts[name].activations and report.parts[name].loss == loss
+            ]
+            rows = report.table[report.table["case"].isin(named)]
+            fails = rows[rows["verdict"].isin(report.fails)]
+            assert cell.rows == len(rows)
+            assert cell.fails == (len(fails) > 0)
+            assert cell.sigmas == pytest.approx((fails if len(fails) else rows)["sigmas"].max())
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1.0, -9.996e-5, 1.23456e300, -5e-324, np.inf, -np.inf, np.nan, 999.5, 0.1])
+def test_three_digits_of_a_number_come_back(value):
+    digits, powers = decimal(np.array([value]))
+    if np.isfinite(value):
+        assert float(f"{digits[0]}e{powers[0]}") == float(f"{value:.2e}")
+    else:
+        assert powers[0] == (NAN if np.isnan(value) else INFINITE)
+        assert np.isnan(value) or digits[0] == np.sign(value)

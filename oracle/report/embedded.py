@@ -101,7 +101,10 @@ def pack(report: "Report") -> str:
         "shades": SHADES,
         "special": {"nan": NAN, "infinite": INFINITE},
         "repeat": {"seed": report.seed, "strict": report.strict},
-        "advice": {clip(advice.case, LONGEST): [list(line) for line in advice.lines] for advice in report.diagnoses},
+        "advice": {
+            clip(advice.case, LONGEST): [(kind, clip(text, LONGEST)) for kind, text in advice.lines]
+            for advice in report.diagnoses
+        },
     }
     start = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
     whole = b"".join([len(start).to_bytes(4, "little"), start, *body.parts])

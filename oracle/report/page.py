@@ -5,19 +5,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from oracle.report.embedded import LONGEST, pack
-from oracle.report.environment import environment
+from oracle.report.environment import environment, filled
 from oracle.report.grid import MARKS, SHADES, activation_by_loss, layer_by_quantity, layer_key
 from oracle.report.pictures import pictures
-from oracle.report.text import breakable, clip, markdown_code, markdown_text, record_names, short
+from oracle.report.text import breakable, clip, markdown_code, markdown_text, record_names, short, sigmas
 from oracle.verdict import TOLERANCE, Verdict
 
 if TYPE_CHECKING:
     from oracle.report.model import Report
 
-#: Rows of the longest tables; the rest is in the table of every comparison, and in discrepancies.parquet.
-SHOWN = 20
-#: Characters of report.md: a comment on a pull request takes 65,536. Its tables get shorter until it fits.
-MARKDOWN = 40_000
 #: Sentences about why something fails.
 REASONS = 3
 
@@ -74,15 +70,18 @@ def address(view: dict[str, Any]) -> str:
 
 def render(report: "Report", template: str) -> str:
     """Fill a template with the report; everything that comes from a case is escaped."""
-    whole, markdown = template == "report.html.j2", template.endswith(".md.j2")
+    whole = template == "report.html.j2"
     made = environment(
-        short=short, clip=clip, breakable=breakable, kinds=record_names, text=markdown_text, code=markdown_code, hash=address
+        short=short,
+        sigmas=sigmas,
+        clip=clip,
+        breakable=breakable,
+        kinds=record_names,
+        text=markdown_text,
+        code=markdown_code,
+        hash=address,
     ).get_template(template)
-    rows = {
-        "failing": report.shown_first,
-        "settled": report.settled,
-        "closest": report.closest,
-    }
+    tables = {"failing": report.shown_first, "settled": report.settled, "closest": report.closest}
     fixed = {
         "report": report,
         "title": "Agree" if report.ok else "Does not agree",
@@ -90,7 +89,6 @@ def render(report: "Report", template: str) -> str:
         "training": report.training,
         "answer": answer(report),
         "reasons": reasons(report),
-        "failing_count": len(report.failing),
         "activations": activation_by_loss(report),
         "layers": layer_by_quantity(report),
         "layer_key": layer_key(report.table),
@@ -99,9 +97,4 @@ def render(report: "Report", template: str) -> str:
         "pictures": pictures(report) if whole else [],
         "data": pack(report) if whole else "",
     }
-    for shown in (SHOWN, 8, 3, 1):
-        tables = {name: found.head(shown).to_dict("records") for name, found in rows.items()}
-        text = made.render(**fixed, **tables, shown=shown).rstrip() + "\n"
-        if not markdown or len(text) <= MARKDOWN:
-            break
-    return text
+    return filled(made, tables, **fixed)

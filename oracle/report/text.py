@@ -17,6 +17,11 @@ def short(value: Any) -> str:
     return f"{value:.3g}"
 
 
+def sigmas(value: float) -> str:
+    """How far off, with three digits; nothing where there is no number."""
+    return short(value) if value == value else ""
+
+
 def clip(text: str, most: int = CLIPPED) -> str:
     """The text, or its start and how long it is."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
