@@ -23,9 +23,13 @@ class Step:
 
 @dataclass(frozen=True)
 class DrawnNode:
-    """A node: its place, what it shows, and the steps at which its value and its error appear."""
+    """A node: its place, what it shows, and the steps at which its value and its error appear.
+
+    Columns are counted from the left, those of nodes and of weights in turn.
+    """
 
     node: int
+    column: int
     x: float
     y: float
     letter: str
@@ -34,10 +38,6 @@ class DrawnNode:
     value_at: int
     error_at: int
 
-    @property
-    def name(self) -> str:
-        return f"node {self.node}"
-
 
 @dataclass(frozen=True)
 class DrawnEdge:
@@ -45,6 +45,7 @@ class DrawnEdge:
 
     j: int
     i: int
+    column: int
     ends: tuple[float, float, float, float]
     weight: float
     thickness: float
@@ -117,8 +118,10 @@ class Drawing:
         x, y = self._place(node)
         value, letter = self.nodes.value("a", node), "a" if l else "x"
         if not l:
-            return DrawnNode(node, x, y, letter, value, None, 0, len(self.steps))
-        return DrawnNode(node, x, y, letter, value, self.nodes.value("dz", node), self.at["forward", l], self.at["error", l])
+            return DrawnNode(node, 2 * l, x, y, letter, value, None, 0, len(self.steps))
+        return DrawnNode(
+            node, 2 * l, x, y, letter, value, self.nodes.value("dz", node), self.at["forward", l], self.at["error", l]
+        )
 
     @cached_property
     def edges(self) -> list[DrawnEdge]:
@@ -133,7 +136,7 @@ class Drawing:
             back = self.at["error", l - 1] if l > 1 else -1
             ends = (x + RADIUS, y, to_x - RADIUS, to_y)
             thickness = 1 + 3 * abs(weight) / largest
-            yield DrawnEdge(j, i, ends, weight, thickness, self.at["forward", l], back, self.at["gradient", l])
+            yield DrawnEdge(j, i, 2 * l - 1, ends, weight, thickness, self.at["forward", l], back, self.at["gradient", l])
 
     @property
     def left_out(self) -> str:

@@ -64,27 +64,22 @@
     byId("fact").replaceChildren(document.querySelector(`template[data-for="${part.dataset.fact}"]`).content.cloneNode(true));
     digits(byId("fact"));
   };
-  const ahead = {
-    ArrowRight: (dx, dy) => [dx, Math.abs(dy)],
-    ArrowLeft: (dx, dy) => [-dx, Math.abs(dy)],
-    ArrowDown: (dx, dy) => [dy, Math.abs(dx)],
-    ArrowUp: (dx, dy) => [-dy, Math.abs(dx)],
-  };
-  const move = (part, key) => {
-    const place = (other) => [Number(other.dataset.x) - Number(part.dataset.x), Number(other.dataset.y) - Number(part.dataset.y)];
-    const found = parts
-      .filter((other) => other !== part)
-      .map((other) => [other, ...ahead[key](...place(other))])
-      .filter(([, along]) => along > 1)
-      .sort((a, b) => a[1] + 2 * a[2] - (b[1] + 2 * b[2]));
-    if (found.length) found[0][0].focus();
+  const ways = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
+  const column = (number) => parts.filter((other) => Number(other.dataset.column) === number);
+  const move = (part, [across, along]) => {
+    const number = Number(part.dataset.column) + across;
+    const apart = (other) => Math.abs(Number(other.dataset.y) - Number(part.dataset.y));
+    const next = across
+      ? column(number).reduce((best, other) => (best && apart(best) <= apart(other) ? best : other), null)
+      : column(number)[column(number).indexOf(part) + along];
+    next?.focus();
   };
   for (const part of parts) {
     for (const kind of ["pointerenter", "focus", "click"]) part.addEventListener(kind, () => choose(part));
     part.addEventListener("keydown", (event) => {
-      if (event.key in ahead) {
+      if (event.key in ways) {
         event.preventDefault();
-        move(part, event.key);
+        move(part, ways[event.key]);
       }
     });
   }
