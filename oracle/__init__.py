@@ -20,6 +20,7 @@ _HOME = {
     "build": "oracle.inputs",
     "check_backward": "oracle.doors.backward",
     "check_function": "oracle.doors.function",
+    "check_module": "oracle.doors.module",
     "check_network": "oracle.doors.network",
     "discrepancies": "oracle.check",
     "inputs_like": "oracle.doors.generate",

@@ -36,10 +36,26 @@ def test_python_in_the_readme_runs():
         exec(compile(block, "README.md", "exec"), {})
 
 
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def test_there_are_pages():
+    assert {"check-network", "check-module"} <= {page.stem for page in PAGES}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_in_the_pages_runs(page):
+    """All blocks of a page in one namespace, in their order."""
+    namespace = {}
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), namespace)
+
+
 def test_files_the_documents_point_to_exist():
-    for document in ROOT.glob("*.md"):
+    for document in (*ROOT.glob("*.md"), *PAGES):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
-            assert (ROOT / target).exists(), f"{document.name} points to {target}"
+            assert (document.parent / target).exists(), f"{document.name} points to {target}"
 
 
 def test_readme_counts_what_is_there():
@@ -48,6 +64,6 @@ def test_readme_counts_what_is_there():
     assert tuple(map(int, sentence.groups())) == (len(ACTIVATIONS), len(LOSSES), len(SHAPES))
 
 
-@pytest.mark.parametrize("document", [*ROOT.glob("*.md"), *ROOT.glob("reports/**/*.md")], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", [*ROOT.glob("*.md"), *PAGES, *ROOT.glob("reports/**/*.md")], ids=lambda path: path.name)
 def test_documents_name_no_machine(document):
     assert not re.search(r"((?<![\w.])/(home|root|tmp|mnt|opt|Users)/|https?://(?!arxiv))", document.read_text())

@@ -13,7 +13,7 @@ from oracle.rounding.callables import Of
 from oracle.tables import END_TO_END
 
 
-def compared(question: Question, given: Given) -> list[Row]:
+def compared(question: Question, given: Given, comparison: str = END_TO_END) -> list[Row]:
     """Outputs and gradients, each with its verdict."""
     named = {question.quantity(of): of for of in question.wanted}
 
@@ -27,8 +27,8 @@ def compared(question: Question, given: Given) -> list[Row]:
     return list(
         compare(
             question.case,
-            END_TO_END,
-            (question.module,),
+            comparison,
+            question.modules,
             question.dtype,
             {question.quantity(of): array for of, array in values.items()},
             {quantity: question.wanted[of] for quantity, of in named.items()},

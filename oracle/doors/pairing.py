@@ -1,0 +1,97 @@
+"""Two modules side by side: which submodule of one is which of the other, and the same numbers in both."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from oracle.doors.errors import DoorError
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Copies of both modules, and the candidate's name for each name of the reference.
+
+    mapping  from a submodule or parameter of the reference to that of the candidate, where it has another name
+    load     the candidate has the reference's parameters and buffers; without it each has its own
+    """
+
+    candidate: torch.nn.Module
+    reference: torch.nn.Module
+    mapping: Mapping[str, str]
+    load: bool
+
+    @classmethod
+    def of(cls, candidate: Any, reference: Any, mapping: Mapping[str, str] | None, *, load: bool) -> "Pairing":
+        """Copy both. Raises DoorError unless they are modules whose names, and shapes of parameters, pair up."""
+        for what, given in (("candidate", candidate), ("reference", reference)):
+            if not isinstance(given, torch.nn.Module):
+                hint = "an instance, not the class" if isinstance(given, type) else "oracle.check_function takes functions"
+                raise DoorError(
+                    f"{what} takes a torch.nn.Module; got {given if isinstance(given, type) else type(given).__name__}: {hint}."
+                )
+        try:
+            pair = cls(copy.deepcopy(candidate), copy.deepcopy(reference), dict(mapping or {}), load)
+        except (RuntimeError, TypeError) as error:
+            raise DoorError(f"both modules are copied, so that yours stay as they are; copying failed: {error}") from error
+        pair._check()
+        return pair
+
+    def theirs(self, name: str) -> str:
+        """The candidate's name for a submodule or parameter of the reference."""
+        for prefix in _prefixes(name):
+            if prefix in self.mapping:
+                return self.mapping[prefix] + name[len(prefix) :]
+        return name
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The candidate's name for each parameter of the reference."""
+        return {name: self.theirs(name) for name, _ in self.reference.named_parameters()}
+
+    def units(self) -> Iterator[tuple[str, torch.nn.Module, torch.nn.Module]]:
+        """The submodules of the reference that have none of their own, with the candidate's; those that it has."""
+        known = dict(self.candidate.named_modules())
+        for name, module in self.reference.named_modules():
+            if not any(module.children()) and self.theirs(name) in known:
+                yield name, module, known[self.theirs(name)]
+
+    def _check(self) -> None:
+        known = [{*dict(each.named_modules()), *dict(each.named_parameters())} for each in (self.reference, self.candidate)]
+        for name, other in self.mapping.items():
+            if name not in known[0] or other not in known[1]:
+                missing = f"the reference has no {name!r}" if name not in known[0] else f"the candidate has no {other!r}"
+                raise DoorError(f"mapping takes the candidate's name for a name of the reference; {missing}.")
+        held = dict(self.candidate.named_parameters())
+        if set(self.params.values()) != set(held):
+            raise DoorError(
+                f"both modules take the same parameters: the reference has {', '.join(self.params) or 'none'}, the candidate "
+                f"{', '.join(held) or 'none'}. Pass mapping={{'name in the reference': 'name in the candidate'}}."
+            )
+        for name, parameter in self.reference.named_parameters():
+            ours, theirs = (f"{each.dtype} {tuple(each.shape)}" for each in (parameter, held[self.theirs(name)]))
+            if ours != theirs:
+                raise DoorError(
+                    f"{name} is {ours} in the reference and {theirs} in the candidate; they take the same. "
+                    "Wrap the candidate in a module that transposes or converts it."
+                )
+        if self.load:
+            self._loaded()
+
+    @torch.no_grad()
+    def _loaded(self) -> None:
+        """Give the candidate the reference's parameters, and the buffers of the same name."""
+        held = dict(self.candidate.named_parameters()) | dict(self.candidate.named_buffers())
+        for name, value in (*self.reference.named_parameters(), *self.reference.named_buffers()):
+            other = held.get(self.theirs(name))
+            if other is not None and other.shape == value.shape:
+                other.copy_(value)
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    """The name, and what stands before each of its dots, the longest first."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]

@@ -1,0 +1,258 @@
+"""The door for modules: what is compared and where it is put, every kind of module that it takes, and what is refused."""
+
+import copy
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from oracle.doors.errors import DoorError
+from oracle.doors.module import check_module
+from oracle.doors.walking import mapped, tensors_in
+
+X = torch.from_numpy(np.random.default_rng(0).standard_normal((7, 4)))
+
+
+def lines(report):
+    return "\n".join(text for advice in report.diagnoses for _, text in advice.lines)
+
+
+def symbols(report, comparison):
+    return list(report.table["symbol"][report.table["comparison"] == comparison])
+
+
+class Net(nn.Module):
+    def __init__(self, out=3):
+        super().__init__()
+        self.fc1, self.act, self.fc2 = nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, out)
+        self.double()
+
+    def forward(self, x):
+        return self.fc2(self.act(self.fc1(x)))
+
+
+def spoilt(model, at, factor):
+    """The model, one of whose submodules gives so much of its gradient back."""
+    model.get_submodule(at).register_full_backward_hook(lambda _, grads, __: tuple(factor * grad for grad in grads))
+    return model
+
+
+def test_everything_is_compared_in_the_order_of_the_computation():
+    report = check_module(Net(), Net(), X)
+    assert report.ok
+    assert symbols(report, "end to end") == [
+        "fc1", "act", "fc2", "output",
+        "dC/d fc2", "dC/d fc2.weight", "dC/d fc2.bias", "dC/d act", "dC/d fc1", "dC/d fc1.weight", "dC/d fc1.bias", "dC/dx",
+    ]  # fmt: skip
+    assert {"fc1: output", "fc1: dC/dinput", "fc1: dC/dweight", "act: dC/dinput"} <= set(symbols(report, "layerwise"))
+    assert symbols(report, "contract") == ["called twice", "settings unchanged"]
+
+
+@pytest.mark.parametrize("factor", [-1.0, 1 + 1e-11])
+@pytest.mark.parametrize("at", ["fc1", "act", "fc2"])
+def test_a_fault_of_a_submodule_fails_its_own_rows_and_no_others(at, factor):
+    report = check_module(spoilt(Net(), at, factor), Net(), X)
+    failing = report.failing
+    own = failing[failing["comparison"] == "layerwise"]
+    assert set(own["symbol"]) == {f"{at}: dC/dinput"}
+    assert report.diagnoses[0].location.startswith(f"{at}, ")
+    through = set(failing["symbol"][failing["comparison"] == "end to end"])
+    assert through  # it travels on
+    assert "output" not in through
+
+
+def test_neither_module_is_changed():
+    candidate, reference = Net(), Net()
+    before = [copy.deepcopy(each.state_dict()) for each in (candidate, reference)]
+    assert check_module(candidate, reference, X).ok
+    for module, state in zip((candidate, reference), before, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
+        assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_without_loading_each_has_its_own_parameters():
+    candidate, reference = Net(), Net()
+    report = check_module(candidate, reference, X, load=False)
+    assert not report.ok
+    candidate.load_state_dict(reference.state_dict())
+    assert check_module(candidate, reference, X, load=False).ok
+
+
+def test_other_names_are_mapped():
+    class Renamed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Linear(4, 5), nn.Linear(5, 3)])
+            self.double()
+
+        def forward(self, x):
+            return self.layers[1](torch.tanh(self.layers[0](x)))
+
+    mapping = {"fc1": "layers.0", "fc2": "layers.1"}
+    report = check_module(Renamed(), Net(), X, mapping=mapping)
+    assert report.ok, lines(report)
+    assert "act" not in symbols(report, "end to end"), "which it has not"
+    wrong = check_module(spoilt(Renamed(), "layers.1", 2.0), Net(), X, mapping=mapping)
+    assert wrong.diagnoses[0].location.startswith("fc2, ")
+
+
+class Zoo(nn.Module):
+    """An embedding, a normalisation that keeps statistics, a dropout, a recurrent cell with several outputs, keywords."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(9, 6)
+        self.conv = nn.Conv1d(6, 4, 3, padding=1)
+        self.norm = nn.BatchNorm1d(4)
+        self.act = nn.ReLU(inplace=True)
+        self.drop = nn.Dropout(0.5)
+        self.cell = nn.LSTM(4, 3, batch_first=True)
+        self.pick = Pick()
+        self.double()
+
+    def forward(self, tokens):
+        z = self.act(self.norm(self.conv(self.words(tokens).mT)))
+        out, (state, _) = self.cell(self.drop(z).mT)
+        return {"last": self.pick(out, at=-1), "state": state}
+
+
+class Pick(nn.Module):
+    def forward(self, x, *, at):
+        return x[:, at] * 2
+
+
+def test_modules_of_every_kind():
+    tokens = torch.from_numpy(np.random.default_rng(1).integers(0, 9, (4, 5)))
+    candidate, reference = Zoo(), Zoo()
+    before = candidate.norm.running_mean.clone()
+    report = check_module(candidate, reference, tokens)
+    assert report.ok, report.failing[["symbol", "note"]].to_string()
+    assert torch.equal(candidate.norm.running_mean, before)
+    through = symbols(report, "end to end")
+    assert {"words", "dC/d words.weight", "cell", "cell (output 2)", "dC/d cell.weight_ih_l0", "output 1"} <= set(through)
+    assert "pick: dC/dinput" in symbols(report, "layerwise")
+    wrong = check_module(spoilt(Zoo(), "conv", 2.0), Zoo(), tokens)
+    assert wrong.diagnoses[0].location.startswith("conv, Conv1d")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_every_dtype_and_described_inputs(dtype):
+    kind = getattr(torch, dtype)
+    candidate, reference = Net().to(kind), Net().to(kind)
+    report = check_module(candidate, reference, "6x4")
+    assert report.ok, report.failing[["symbol", "note"]].to_string()
+    assert set(report.table["dtype"][report.table["comparison"] == "layerwise"]) == {dtype}
+    assert not check_module(spoilt(candidate, "act", 1.5), reference, "6x4").ok
+
+
+def test_a_rewritten_attention_agrees_within_rounding():
+    class Attention(nn.Module):
+        def __init__(self, plain):
+            super().__init__()
+            self.query, self.key, self.value = (nn.Linear(6, 6) for _ in range(3))
+            self.plain = plain
+
+        def forward(self, x):
+            q, k, v = self.query(x), self.key(x), self.value(x)
+            if not self.plain:
+                return nn.functional.scaled_dot_product_attention(q, k, v)
+            return (q @ k.mT / 6**0.5).softmax(-1) @ v
+
+    report = check_module(Attention(False), Attention(True), torch.randn(2, 5, 6))
+    assert report.ok, report.failing[["symbol", "sigmas"]].to_string()
+    assert report.table["max_abs"].max() > 0
+
+
+class Talking(Net):
+    def forward(self, x):
+        sys.stdout.write("here\n")
+        torch.set_default_dtype(torch.float64)
+        return super().forward(x) + 0.001
+
+
+class Raising(Net):
+    def forward(self, x):
+        raise RuntimeError("by hand")
+
+
+class Endless(Net):
+    def forward(self, x):
+        while True:
+            x = x + 0
+
+
+class Counting(Net):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x) * self.calls
+
+
+class Detached(Net):
+    def forward(self, x):
+        with torch.no_grad():
+            return super().forward(x)
+
+
+class Wider(Net):
+    def forward(self, x):
+        return super().forward(x)[:, :2]
+
+
+class Skipping(Net):
+    def forward(self, x):
+        return self.fc2(torch.tanh(self.fc1(x)))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "said"),
+    [
+        (Talking(), "here"),
+        (Talking(), "default dtype"),
+        (Raising(), "RuntimeError: by hand"),
+        (Endless(), "did not end within 0.5 seconds"),
+        (Counting(), "something else"),
+        (Detached(), "torch.no_grad"),
+        (Wider(), "(7, 2)"),
+        (Skipping(), "act"),
+    ],
+)
+def test_a_candidate_that_fails_is_a_failing_row_that_says_why(candidate, said):
+    report = check_module(candidate, Net(), X, timeout=0.5)
+    assert not report.ok
+    assert said in lines(report) + report.failing[["symbol", "note"]].to_string(), lines(report)
+    assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reference", "inputs", "options", "said"),
+    [
+        (Net, Net(), (X,), {}, "an instance, not the class"),
+        (Net(), torch.tanh, (X,), {}, "reference takes a torch.nn.Module"),
+        (Net(), Net(), (), {}, "takes inputs"),
+        (Net(), Net(), (X.T,), {}, "Do the shapes fit it?"),
+        (Net(), Net(), (X, X), {}, "reference"),
+        (Net(), Net(), (X.float(),), {}, "reference"),
+        (Net(2), Net(), (X,), {}, "fc2.weight is torch.float64 (3, 5) in the reference and torch.float64 (2, 5)"),
+        (nn.Linear(4, 3).double(), Net(), (X,), {}, "both modules take the same parameters"),
+        (Net(), Net(), (X,), {"mapping": {"fc3": "fc1"}}, "the reference has no 'fc3'"),
+        (Net(), Net(), (X,), {"mapping": {"fc1": "first"}}, "the candidate has no 'first'"),
+        (Net(), Net(), (X,), {"upstreams": 0}, "upstreams takes a whole number"),
+        (Net(), Net(), (X,), {"timeout": 0}, "timeout takes seconds"),
+    ],
+)
+def test_a_call_that_is_wrong_is_refused(candidate, reference, inputs, options, said):
+    with pytest.raises(DoorError, match=r".") as raised:
+        check_module(candidate, reference, *inputs, **options)
+    assert said in str(raised.value)
+
+
+def test_nested_structures_keep_their_form():
+    tree = {"a": (torch.ones(2), [torch.arange(2), None]), "b": torch.zeros(1)}
+    assert [tuple(tensor.shape) for tensor in tensors_in(tree)] == [(2,), (1,)]
+    doubled = mapped(tree, lambda tensor: tensor + 1)
+    assert torch.equal(doubled["a"][0], torch.full((2,), 2.0))
+    assert doubled["a"][1][0] is tree["a"][1][0]
