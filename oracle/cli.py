@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from oracle.commands import compare, exercise, explain, vectors
+from oracle.commands import compare, exercise, explain, index, vectors
 from oracle.shell import AGREE, FAILS, INTERRUPTED, Json, Out, Seed, errors, progress_bar, refusing
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(vectors.app, name="vectors")
 app.command()(explain.explain)
 app.command()(exercise.exercise)
 app.command()(compare.compare)
+app.command()(index.index)
 DEFAULT_OUT = Path("reports/latest")
 ACCURACY_OUT = Path("reports/latest-accuracy")
 MUTANTS_OUT = Path("reports/latest-mutants")
