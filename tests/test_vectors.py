@@ -20,8 +20,9 @@ from oracle.manual_run import manual_run
 from oracle.mistakes import catalogue as mistakes
 from oracle.vectors import VectorsError
 from oracle.vectors.arrays import hexadecimal, read, rounded_up, shortest, written
+from oracle.vectors.cases import read_case
 from oracle.vectors.check import advise, judge, rows
-from oracle.vectors.document import ANSWER, Answer, case_document, in_json, read_case
+from oracle.vectors.document import ANSWER, Answer, case_document, in_json
 from oracle.vectors.export import build_case, freeze
 from oracle.vectors.files import file_name, read_answers, read_cases, write
 from oracle.vectors.reading import At, parse

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from oracle.manual_run import manual_run
 from oracle.vectors import VectorsError
 from oracle.vectors.arrays import written
+from oracle.vectors.cases import read_case
 from oracle.vectors.check import judge
-from oracle.vectors.document import ANSWER, case_document, in_json, kind, read_answer, read_case
+from oracle.vectors.document import ANSWER, case_document, in_json, kind, read_answer
 from oracle.vectors.files import read_cases, write
 from oracle.vectors.reading import parse
 from oracle.vectors.selection import STANDARD

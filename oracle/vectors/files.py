@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from oracle.files import Batch
-from oracle.vectors.document import ANSWER, CASE, Answer, Frozen, case_document, in_json, kind, read_answer, read_case
+from oracle.vectors.cases import read_case
+from oracle.vectors.document import ANSWER, CASE, Answer, Frozen, case_document, in_json, kind, read_answer
 from oracle.vectors.reading import At, VectorsError, parse, read_bytes, shown
 
 #: Characters of a case's name in the name of its file.

@@ -57,7 +57,7 @@ def read(path: Path) -> At:
         part, _, sign = key.partition("/")
         if part not in arrays or not sign:
             raise VectorsError(f"{name} takes tensors named given/, quantities/ or allowed/ and a sign; got {key[:60]!r}.")
-        arrays[part][sign] = _array(entry, content[8 + length :])
+        arrays[part][sign] = _array(entry, memoryview(content)[8 + length :])
     return At(_document(header) | dict(_parts(name, **arrays)), name)
 
 
@@ -80,7 +80,7 @@ def _parts(file: str, given: Mapping[str, Any], quantities: Mapping[str, Any], a
         yield "given", {sign: Tensor(array) for sign, array in given.items()}
 
 
-def _array(entry: At, content: bytes) -> NDArray[Any]:
+def _array(entry: At, content: memoryview) -> NDArray[Any]:
     entry.keys(("dtype", "shape", "data_offsets"))
     name = NAMES[entry.at("dtype").text(among=tuple(NAMES))]
     dtype = DTYPES.get(name, np.dtype(name))
