@@ -40,5 +40,7 @@ def check_backward(
     checked_numbers(upstreams, timeout, max_elements)
     called = name or name_of(backward)
     session = Session(NumpyPair(forward, backward, called, timeout), reference, {}, upstreams, seed, max_elements)
-    named = cases(inputs, input_names(len(inputs), forward, reference), regimes, domain, chosen(dtype), "float64", seed, {})
+    named = cases(
+        inputs, input_names(len(inputs), forward, reference), regimes, domain, chosen(dtype), "float64", seed, {}, reference
+    )
     return session.report(named, f"oracle.check_backward of {called}")

@@ -75,9 +75,7 @@ def _second_calls(candidate: Candidate, question: Question, given: Given) -> Ite
     text = f"a non-contiguous upstream gradient gives something else: {ALLOCATE}"
     yield _all(question, "non-contiguous upstream gradient", call(upstreams=others), given.values, text)
     if len(upstreams) > 1:  # the last is the same number everywhere, as behind sum()
-        spread = tuple(
-            None if each is None else each.flatten()[:1].view((1,) * each.ndim).expand(each.shape) for each in upstreams[-1]
-        )
+        spread = tuple(None if each is None else _spread(each, each.ndim) for each in upstreams[-1])
         text = f"an upstream gradient that is expanded (stride 0, as behind sum()) gives something else: {ALLOCATE}"
         found = call(upstreams=[*upstreams[:-1], spread])
         yield _all(question, "expanded upstream gradient", found, given.values, text)
@@ -89,7 +87,7 @@ def _expanded(question: Question, call: Callable[..., Given]) -> Iterator[Row]:
     for name, value in question.inputs.items():
         if not value.requires_grad or value.ndim < 2 or value.shape[0] < 2:
             continue
-        spread = value.detach()[:1].expand(value.shape).requires_grad_()
+        spread = _spread(value, 1).requires_grad_()
         written = {**question.inputs, name: spread.detach().contiguous().requires_grad_()}
         try:
             plain = ask(
@@ -108,6 +106,14 @@ def _expanded(question: Question, call: Callable[..., Given]) -> Iterator[Row]:
             found = call({**written, name: spread}, upstreams=plain.upstreams)
             text = f"an {name} that is expanded (stride 0) gives something else: {ALLOCATE}"
             yield _all(plain, f"expanded {name}", found, wanted.values, text)
+
+
+def _spread(value: Tensor, axes: int) -> Tensor:
+    """What is first along so many axes, for all of them; memory behind it holds other numbers, for who reads on."""
+    first = value.detach()[(slice(1),) * axes]
+    memory = torch.full_like(value, 3.0).flatten()
+    memory[: first.numel()] = first.flatten()
+    return memory[: first.numel()].view(first.shape).expand(value.shape)
 
 
 def _all(question: Question, what: str, found: Given, wanted: Mapping[Of, Any], fix: str, scale: float = 1.0) -> Row:

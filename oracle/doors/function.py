@@ -9,8 +9,9 @@ from torch import Tensor
 from oracle.case import DTYPES, parse_dtype
 from oracle.doors.candidates import TorchCandidate, name_of
 from oracle.doors.errors import DoorError
-from oracle.doors.generate import USUAL, check_regimes, described, inputs_like, numbers, to_dtype, variants
-from oracle.doors.question import checked_dtype
+from oracle.doors.generate import USUAL, Kinks, check_regimes, described, inputs_like, numbers, to_dtype, variants
+from oracle.doors.question import ask, checked_dtype
+from oracle.doors.recognise import kinks_of
 from oracle.doors.session import Session, checked_callable, checked_numbers, differentiated, input_names
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def check_function(
     called = name or name_of(candidate)
     params, mapping = _parameters(candidate, reference, parameters or {})
     session = Session(TorchCandidate(candidate, called, timeout, mapping), reference, params, upstreams, seed, max_elements)
-    named = cases(inputs, input_names(len(inputs), reference, candidate), regimes, domain, chosen(dtype), "float32", seed, params)
+    named = cases(
+        inputs, input_names(len(inputs), reference, candidate), regimes, domain, chosen(dtype), "float32", seed, params, reference
+    )
     return session.report(named, f"oracle.check_function of {called}")
 
 
@@ -88,14 +91,21 @@ def cases(
     usual: str,
     seed: int,
     params: Mapping[str, Tensor],
+    reference: Callable[..., Any] | None = None,
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """The numbers of a check, each with a name. Raises DoorError, before any work, for inputs that are none."""
     if not inputs:
         raise DoorError("a check takes inputs: tensors, arrays, or descriptions such as '4x7'; got none.")
     check_regimes(regimes)
     wanted = described(inputs, domain)
+
+    def points(drawn: Sequence[Tensor]) -> Sequence[float]:
+        if reference is None:
+            return ()
+        return kinks_of(ask("kinks", "", reference, dict(zip(names, drawn, strict=True)), params, 1, seed))
+
     if wanted is not None:
-        return _drawn(wanted, names, regimes or USUAL, DTYPES[dtype or usual], seed, ())
+        return _drawn(wanted, names, regimes or USUAL, DTYPES[dtype or usual], seed, points)
     tensors = [
         to_dtype(numbers(value, name), DTYPES[dtype] if dtype else None) for value, name in zip(inputs, names, strict=True)
     ]
@@ -108,11 +118,11 @@ def cases(
     kinds = {value.dtype for value in given.values() if value.is_floating_point()}
     if len(kinds) > 1:
         raise DoorError(f"real inputs take one dtype; got {', '.join(sorted(map(str, kinds)))}. Say dtype=, or convert them.")
-    return _given(given, regimes, domain, seed)
+    return _given(given, regimes, domain, seed, points)
 
 
 def _given(
-    given: dict[str, Tensor], regimes: Sequence[str], domain: "str | Interval | None", seed: int
+    given: dict[str, Tensor], regimes: Sequence[str], domain: "str | Interval | None", seed: int, kinks: Kinks
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
     shapes = ",".join("x".join(map(str, value.shape)) or "scalar" for value in given.values())
     yield f"{shapes}/{GIVEN}", given
@@ -120,12 +130,12 @@ def _given(
         kept = {name: value.requires_grad for name, value in given.items()}
         real = next(value for value in given.values() if value.is_floating_point())
         like = inputs_like(*given.values(), domain=domain or "real")
-        for label, drawn in _drawn(like, list(given), regimes, DTYPES[str(real.dtype).removeprefix("torch.")], seed, ()):
+        for label, drawn in _drawn(like, list(given), regimes, DTYPES[str(real.dtype).removeprefix("torch.")], seed, kinks):
             yield label, {name: value.requires_grad_(kept[name]) for name, value in drawn.items()}
 
 
 def _drawn(
-    wanted: Sequence[Any], names: Sequence[str], regimes: Sequence[str], dtype: "np.dtype[Any]", seed: int, kinks: Sequence[float]
+    wanted: Sequence[Any], names: Sequence[str], regimes: Sequence[str], dtype: "np.dtype[Any]", seed: int, kinks: Kinks
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
     for label, tensors in variants(wanted, [regimes] if isinstance(regimes, str) else regimes, seed, dtype, kinks):
         yield label, dict(zip(names, tensors, strict=True))

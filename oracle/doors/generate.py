@@ -5,7 +5,7 @@ numbers below 7). Equal sizes in several descriptions are one axis: "4x7", "3x7"
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,10 @@ ALL = (*REGIMES, CONSTANT, SHAPES)
 USUAL = ("generic", CONSTANT, SHAPES)
 #: Divisible by no power of two, and beyond a block of 32.
 ODD = (33, 35, 37, 39)
+
+
+#: Where the derivative jumps, found out at some inputs.
+Kinks = Callable[[Sequence[Tensor]], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -103,14 +107,15 @@ def check_regimes(regimes: Sequence[str]) -> None:
 
 
 def variants(
-    wanted: Sequence[Described], regimes: Sequence[str], seed: int, dtype: np.dtype[Any], kinks: Sequence[float]
+    wanted: Sequence[Described], regimes: Sequence[str], seed: int, dtype: np.dtype[Any], kinks: Kinks
 ) -> Iterator[tuple[str, list[Tensor]]]:
     """The numbers of each regime, with a name that says which."""
     for regime in regimes:
         for label, these in _shapes(wanted) if regime == SHAPES else [(regime, wanted)]:
             text = ",".join("x".join(map(str, each.shape)) or "scalar" for each in these)
             rng = generator(seed, f"{text}/{label}")
-            yield f"{text}/{label}", [each.draw(regime, rng, dtype, kinks) for each in these]
+            points = kinks([each.draw("generic", rng, dtype) for each in these]) if regime == "kinks" else ()
+            yield f"{text}/{label}", [each.draw(regime, rng, dtype, points) for each in these]
 
 
 def _shapes(wanted: Sequence[Described]) -> Iterator[tuple[str, list[Described]]]:

@@ -31,8 +31,6 @@ class _Single(Groups):
         return tensor
 
     def hold(self, value: Any) -> bool:
-        if isinstance(value, tuple):
-            return any(map(self.hold, value))
         return isinstance(value, Tensor) and value.numel() > 0 and value.is_floating_point()
 
 
@@ -66,17 +64,17 @@ class SingleNoise(RoundingNoise):  # type: ignore[no-untyped-call]
         self.copy, self.seen, self.compared = copy, seen, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        return in_float64(super().__torch_dispatch__, func, types, args, kwargs)
+        return in_float64(self._summed if func in _SCALES else super().__torch_dispatch__, func, types, args, kwargs)
 
-    def made(self, result: Any, func: Any, args: Sequence[Any], kwargs: Any) -> None:
-        if func not in _SCALES:
-            super().made(result, func, args, kwargs)
-            return
+    def _summed(self, func: Any, types: Any, args: Sequence[Any], kwargs: Any) -> Any:
+        """An operation that sums inside, as it is."""
+        result = func(*args, **kwargs)
         for each, scale in zip(result if isinstance(result, tuple) else (result,), _SCALES[func](result, *args), strict=True):
             if each is not None:
                 self.disturb(each, self.format.inside, scale)
                 if self.format.inside != self.format.unit_roundoff:
                     self.disturb(each, self.format.unit_roundoff)
+        return result
 
     def disturb(self, tensor: Tensor, level: float, scale: Tensor | None = None) -> None:
         if not self.strength:
@@ -110,7 +108,8 @@ class SingleDecisions(Decisions):  # type: ignore[no-untyped-call]
         self.copy = copy
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        return in_float64(super().__torch_dispatch__, func, types, args, kwargs)
+        whole = _plainly if func in _SCALES else super().__torch_dispatch__
+        return in_float64(whole, func, types, args, kwargs)
 
     def decide(self, func: Any, *args: Any, **kwargs: Any) -> Any:
         if self.reach and (self.at >= len(self.reach) or not _fits(self.reach[self.at], args)):
@@ -122,6 +121,10 @@ class SingleDecisions(Decisions):  # type: ignore[no-untyped-call]
         if self.copy in (1, 2):
             return torch.full_like(difference, 1.0 if self.copy == 1 else -1.0)
         return toss((self.at + self.copy * APART) * 65537, difference.shape).clone()
+
+
+def _plainly(func: Any, _types: Any, args: Sequence[Any], kwargs: Any) -> Any:
+    return func(*args, **kwargs)
 
 
 def _fits(reach: Tensor | None, args: Sequence[Any]) -> bool:

@@ -1,0 +1,435 @@
+"""check_function: what it refuses, what it tells of a candidate, what it draws, and what it costs. Each check is shown to fail."""
+
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+import oracle
+from oracle.doors.generate import Described, inputs_like
+
+X = torch.randn(5, 7, generator=torch.Generator().manual_seed(2))
+
+
+def square(forward=lambda x: x * x, backward=lambda x, grad: 2 * x * grad):
+    """An autograd.Function of x^2, right unless a part of it is given."""
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return forward(x)
+
+        @staticmethod
+        def backward(ctx, grad):
+            return backward(ctx.saved_tensors[0], grad)
+
+    return Square.apply
+
+
+def reference(x):
+    return x**2
+
+
+def failing(candidate, *inputs, reference=reference, **options):
+    report = oracle.check_function(candidate, reference, *(inputs or (X,)), **options)
+    assert not report.ok, report.explain()
+    return set(report.failing["quantity"]), report
+
+
+def test_a_right_one_agrees_everywhere():
+    report = oracle.check_function(square(), reference, X)
+    assert report.ok
+    assert set(report.table["comparison"]) == {"end to end", "contract"}
+    assert report.diagnosis == ""
+    assert "all" in report.explain()
+    assert "<iframe" in report._repr_html_()
+    assert "Square" in report.to_markdown()
+    report.raise_if_failed()
+
+
+# What a candidate owes.
+
+
+def zero_where_positive(x, grad):
+    return 2 * x * grad + (grad == 0) * 1e-30
+
+
+def in_place_upstream(x, grad):
+    return grad.mul_(2 * x)
+
+
+def clips(x, grad):
+    return 2 * x * grad.clamp(-0.8, 0.8)
+
+
+def by_pointer(x, grad):
+    """Reads memory one after the other, as a kernel without strides."""
+    return 2 * x * torch.as_strided(grad, grad.shape, (grad.shape[-1], 1) if grad.ndim == 2 else (1,))
+
+
+def by_input_pointer(x, grad):
+    return 2 * torch.as_strided(x, x.shape, (x.shape[-1], 1)) * grad
+
+
+def input_changed(x, grad):
+    x.data.mul_(1.0001)
+    return 2 * x * grad / 1.0001
+
+
+def quadratic(x, grad):
+    return 2 * x * grad * grad.abs() / 0.7
+
+
+count = 0
+
+
+def counts(x, grad):
+    global count
+    count += 1
+    return 2 * x * grad * (1 + 1e-3 * count)
+
+
+@pytest.mark.parametrize(
+    ("backward", "quantity"),
+    [
+        (in_place_upstream, "upstream gradient unchanged"),
+        (input_changed, "x unchanged"),
+        (counts, "called twice"),
+        (quadratic, "twice the upstream gradient"),
+        (clips, "twice the upstream gradient"),
+        (zero_where_positive, "no upstream gradient"),
+        (by_pointer, "expanded upstream gradient"),
+        (by_pointer, "non-contiguous upstream gradient"),
+        (by_input_pointer, "non-contiguous input"),
+        (by_input_pointer, "transposed input"),
+        (by_input_pointer, "expanded x"),
+    ],
+)
+def test_what_is_not_kept_is_a_row_that_fails(backward, quantity):
+    quantities, report = failing(square(backward=backward))
+    assert quantity in quantities
+    note = report.failing.set_index("quantity")["note"][quantity]
+    assert "dC/dx" in str(note) or "in place" in str(note)
+    assert quantity in report.diagnosis or backward in (quadratic, clips)
+
+
+def test_a_backward_that_clears_grad_does_not_add_up():
+    def own_grad(x):
+        return Writes.apply(x)
+
+    class Writes(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.x = x
+            return x * x
+
+        @staticmethod
+        def backward(ctx, grad):
+            if ctx.x.grad is not None:
+                ctx.x.grad.zero_()
+            return 2 * ctx.x * grad
+
+    assert failing(own_grad)[0] == {"gradients add up"}
+
+
+def test_the_state_of_torch_is_put_back_and_told():
+    def forward(x):
+        torch.set_default_dtype(torch.float64)
+        return x * x
+
+    quantities, report = failing(square(forward))
+    assert quantities == {"settings unchanged"}
+    assert torch.get_default_dtype() == torch.float32
+    assert "default dtype" in report.diagnosis
+
+
+def test_what_is_printed_is_shown_and_no_fault(capsys):
+    def forward(x):
+        sys.stdout.write(f"shape {tuple(x.shape)}")
+        return x * x
+
+    report = oracle.check_function(square(forward), reference, X)
+    assert report.ok
+    assert "shape (5, 7)" in report.table.set_index("quantity")["note"]["printed"]
+    assert capsys.readouterr().out == ""
+
+
+# Candidates that give nothing, or something else.
+
+
+def test_one_that_raises_says_what():
+    def backward(x, grad):
+        raise ZeroDivisionError("by hand")
+
+    quantities, report = failing(square(backward=backward))
+    assert quantities == {"dC/dx"}
+    assert "ZeroDivisionError: by hand" in report.diagnosis
+    assert set(report.failing["verdict"]) == {"missing"}
+
+
+@pytest.mark.parametrize("wait", [lambda: time.sleep(60), lambda: [None for _ in iter(int, 1)]], ids=["sleep", "loop"])
+def test_one_that_never_ends_is_stopped(wait):
+    begin = time.perf_counter()
+
+    def forward(x):
+        wait()
+        return x
+
+    quantities, report = failing(square(forward), timeout=0.3)
+    assert "did not end within 0.3" in report.diagnosis
+    assert time.perf_counter() - begin < 20
+    assert quantities == {"output", "dC/dx"}
+
+
+def test_one_that_never_ends_is_stopped_in_a_thread_too():
+    from threading import Thread
+
+    found = []
+    thread = Thread(
+        target=lambda: found.append(failing(square(lambda x: [None for _ in iter(int, 1)]), timeout=0.3)[1].diagnosis)
+    )
+    thread.start()
+    thread.join(20)
+    assert "did not end within 0.3" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "said"),
+    [
+        (lambda x: x * x, lambda x, grad: None, "does not give it"),
+        (lambda x: (x * x).double(), lambda x, grad: 2 * x * grad.float(), "dtype float64"),
+        (lambda x: (x * x)[:, :3], lambda x, grad: torch.zeros_like(x), "shape (5, 3)"),
+        (lambda x: x * x, lambda x, grad: 2 * x * grad / 0, "not finite"),
+        (lambda x: x * x, lambda x, grad: (2 * x * grad).sum(0), "raised"),
+    ],
+)
+def test_what_is_missing_or_of_another_form_fails_and_says_so(forward, backward, said):
+    report = failing(square(forward, backward))[1]
+    assert said in " ".join(report.failing["note"])
+
+
+def test_one_that_is_detached_is_told_why():
+    report = failing(lambda x: x.detach() ** 2)[1]
+    assert "torch.no_grad()" in report.diagnosis
+
+
+def test_outputs_are_a_tuple_and_each_has_its_gradient():
+    def both(x):
+        return x.sin(), x.cos()
+
+    assert oracle.check_function(both, both, X).ok
+    quantities, report = failing(lambda x: (x.sin(), x.cos() + x.detach() * 1e-3), reference=both)
+    assert quantities == {"output 1"}
+    assert "forward pass" in report.diagnosis
+    assert failing(lambda x: x.sin(), reference=both)[0] >= {"output 1", "dC/dx"}
+
+
+def test_only_what_requires_a_gradient_is_asked_for_one():
+    y = torch.randn(5, 7)
+    report = oracle.check_function(lambda x, y: (x - y.detach()) ** 2, lambda x, y: (x - y) ** 2, X.clone().requires_grad_(), y)
+    assert report.ok
+    assert failing(lambda x, y: (x - y.detach()) ** 2, X, y, reference=lambda x, y: (x - y) ** 2)[0] == {"dC/dy"}
+
+
+# The small input.
+
+
+def test_a_failing_input_is_made_small_and_round():
+    def backward(x, grad):
+        return 2 * x * grad * torch.where(x > 2, 1.5, 1.0)
+
+    report = failing(square(backward=backward), 3 * X)[1]
+    assert "A small input that fails: x = [[3.]], upstream gradient = [[" in report.diagnosis
+
+
+# What is drawn.
+
+
+def test_descriptions_are_drawn_in_shapes_that_break_things():
+    report = oracle.check_function(torch.matmul, torch.matmul, "4x7", "7x3")
+    assert report.ok, report.explain()
+    cases = {name.partition("float32/")[2] for name in report.table["case"]}
+    assert cases == {
+        "4x7,7x3/generic",
+        "4x7,7x3/constant",
+        "1x7,7x3/4 is 1",
+        "4x1,1x3/7 is 1",
+        "4x7,7x1/3 is 1",
+        "33x35,35x37/odd sizes",
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "case"),
+    [
+        (lambda x, grad: 2 * x * grad * (2 if len(x) == 1 else 1), "4 is 1"),
+        (lambda x, grad: 2 * x * grad * (torch.arange(x.shape[-1]) < 32), "odd sizes"),
+        (lambda x, grad: 2 * x * grad * (2 if x.shape[-1] == 1 else 1), "7 is 1"),
+    ],
+)
+def test_a_fault_in_a_degenerate_shape_is_found_there_alone(wrong, case):
+    _, report = failing(square(backward=wrong), "4x7")
+    assert {name.rpartition("/")[2] for name in report.failing["case"]} <= {case, "constant"}
+
+
+def test_kinks_and_extremes_are_drawn_when_asked_for():
+    def at_zero(x, grad):
+        return grad * (x >= 0)
+
+    def relu(backward):
+        return square(lambda x: x.clamp_min(0), backward)
+
+    report = oracle.check_function(relu(at_zero), torch.relu, "5x7", regimes=["kinks"])
+    assert "kink" in set(report.table["verdict"])
+    assert report.ok
+    quantities, _ = failing(
+        relu(lambda x, grad: grad * (x >= 0) * (1 + (x == 0))), "5x7", reference=torch.relu, regimes=["kinks"]
+    )
+    assert "dC/dx" in quantities
+    shrinks = square(lambda x: functional.softshrink(x, 0.5), lambda x, grad: grad * (x.abs() >= 0.5))
+    report = oracle.check_function(shrinks, functional.softshrink, "5x7", regimes=["kinks"])
+    assert "kink" in set(report.table["verdict"]), "the kinks of the record that is recognised are drawn: 0.5 and -0.5"
+    overflows = square(lambda x: x.exp() / (1 + x.exp()), lambda x, grad: grad * x.exp() / (1 + x.exp()) ** 2)
+    assert oracle.check_function(overflows, torch.sigmoid, "5x7").ok
+    assert "nonfinite" in set(failing(overflows, "5x7", reference=torch.sigmoid, regimes="extremes")[1].failing["verdict"])
+
+
+def test_domains_and_labels_are_kept():
+    rng = np.random.default_rng(0)
+    drawn = Described.parse("40x7 unit").draw("generic", rng, np.dtype(np.float32))
+    assert 0 <= drawn.min() <= drawn.max() <= 1
+    labels = Described.parse("40 labels 7").draw("generic", rng, np.dtype(np.float32))
+    assert labels.dtype == torch.int64
+    assert set(labels.tolist()) == set(range(7))
+    assert inputs_like(torch.zeros(4, 7), torch.tensor([3, 1])) == (Described((4, 7)), Described((2,), labels=4))
+    assert oracle.check_function(torch.log, lambda x: x.log(), "5x7", domain="positive").ok
+    assert oracle.check_function(functional.cross_entropy, functional.cross_entropy, "4x7", "4 labels 7").ok
+
+
+@pytest.mark.parametrize(("dtype", "name"), [(torch.bfloat16, "bfloat16"), ("float16", "float16"), (np.float64, "float64")])
+def test_in_every_dtype(dtype, name):
+    report = oracle.check_function(square(), reference, "5x7", dtype=dtype)
+    assert report.ok, report.explain()
+    assert set(report.table[report.table["comparison"] == "end to end"]["dtype"]) == {name}
+
+
+def test_the_same_seed_gives_the_same_table():
+    first, again, other = (oracle.check_function(square(), reference, "5x7", seed=seed).table for seed in (1, 1, 2))
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+# Modules.
+
+
+class Scaled(torch.nn.Module):
+    def __init__(self, name="weight", power=1.0):
+        super().__init__()
+        self.register_parameter(name, torch.nn.Parameter(torch.full((7,), 2.0)))
+        self.name, self.power = name, power
+
+    def forward(self, x):
+        weight = getattr(self, self.name)
+        return x * (weight**self.power if self.power != 1 else weight)
+
+
+def test_parameters_are_matched_by_name_or_as_told_and_stay_what_they_are():
+    ours = Scaled()
+    report = oracle.check_function(Scaled(), ours, X)
+    assert report.ok
+    assert "dC/dweight" in set(report.table["quantity"])
+    assert oracle.check_function(Scaled("gain"), ours, X, parameters={"weight": "gain"}).ok
+    assert ours.weight.grad is None
+    assert failing(Scaled(power=1.001), X, reference=ours)[0] >= {"output", "dC/dweight"}
+    with pytest.raises(oracle.DoorError, match="the reference has weight, the candidate gain"):
+        oracle.check_function(Scaled("gain"), ours, X)
+    with pytest.raises(oracle.DoorError, match="the reference has none, the candidate weight"):
+        oracle.check_function(Scaled(), torch.sin, X)
+
+
+# What it costs.
+
+
+def test_a_million_elements_cost_fewer_than_60_passes():
+    """Measured side by side on one thread, the best of several."""
+
+    def gelu(x):
+        return functional.gelu(x)
+
+    x, threads = torch.randn(1000, 1000), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        reports = [oracle.check_function(gelu, functional.gelu, x) for _ in range(5)]
+    finally:
+        torch.set_num_threads(threads)
+    assert all(report.ok for report in reports)
+    assert min(report.passes for report in reports) < 60
+    assert f"It cost {reports[0].passes:.0f} passes" in reports[0].explain()
+
+
+def test_one_wrong_element_of_a_million_is_found_and_told_where():
+    def backward(x, grad):
+        right = 2 * x * grad
+        if right.numel() > 10**5:
+            right[123, 456] *= 1 + 1e-5
+        return right
+
+    _, report = failing(square(backward=backward), torch.randn(600, 700))
+    assert set(report.failing["worst_index"]) == {"(123, 456)"}
+    assert "elements compared" in report.failing["note"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes"),
+    [
+        (lambda x: torch.softmax(x, 1), ["300x40"]),
+        (lambda x, w: functional.layer_norm(x, (40,), w), ["300x40", "40"]),
+        (lambda x, w: x @ w, ["300x40", "40x50"]),
+        (lambda x: x.cumsum(0), ["3000"]),
+    ],
+)
+def test_large_arrays_of_every_kind_agree_and_a_wrong_one_does_not(function, shapes):
+    options = {"max_elements": 1000, "regimes": ["generic"]}
+    report = oracle.check_function(function, function, *shapes, **options)
+    assert report.ok, report.explain()
+    wrong = lambda *inputs: function(*inputs) + 1e-4 * inputs[0].sum()  # noqa: E731
+    assert failing(wrong, *shapes, reference=function, **options)[0] >= {"output"}
+
+
+# What it refuses.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((torch.sin, torch.sin), {}, "takes inputs"),
+        ((3, torch.sin, X), {}, "candidate takes something to call"),
+        ((torch.sin, None, X), {}, "reference takes something to call"),
+        ((torch.Tensor, torch.relu, X), {}, "class Tensor"),
+        ((torch.sin, torch.sin, X, X), {}, "reference takes other arguments|raises"),
+        ((torch.sin, torch.sin, torch.ones(3, dtype=torch.int64)), {}, "a gradient is that of real numbers"),
+        ((torch.sin, torch.sin, torch.ones(3, dtype=torch.complex64)), {}, "real numbers"),
+        ((torch.sin, torch.sin, torch.ones(0, 3)), {}, "at least one element"),
+        ((torch.sin, torch.sin, "text"), {}, "described as 4x7"),
+        ((torch.sin, torch.sin, "0x7"), {}, "sizes from 1"),
+        ((torch.sin, torch.sin, object()), {}, "array of numbers"),
+        ((torch.add, torch.add, "5x7", X), {}, "all numbers, or all descriptions"),
+        ((torch.add, torch.add, X, X.double()), {}, "one dtype"),
+        ((torch.matmul, torch.matmul, X, X), {}, "the reference raises RuntimeError"),
+        ((torch.sin, lambda x: x > 0, X), {}, "floating-point numbers"),
+        ((torch.sin, lambda x: "sin", X), {}, "tensor"),
+        ((torch.sin, torch.sin, X), {"upstreams": 0}, "upstreams takes a whole number from 1"),
+        ((torch.sin, torch.sin, X), {"timeout": 0}, "timeout takes seconds"),
+        ((torch.sin, torch.sin, X), {"regimes": ["odd"]}, "regimes takes some of"),
+        ((torch.sin, torch.sin, "5x7"), {"domain": "odd"}, "domain takes one of"),
+        ((torch.sin, torch.sin, X), {"dtype": "int32"}, "unknown dtype"),
+        ((torch.sin, torch.sin, X), {"parameters": {"a": "b"}}, "the reference has no a"),
+    ],
+)
+def test_a_wrong_call_is_refused_before_any_work(arguments, options, message):
+    with pytest.raises(oracle.DoorError, match=message):
+        oracle.check_function(*arguments, **options)
