@@ -414,6 +414,18 @@ def test_a_planted_mistake_is_placed_and_named_from_the_file_alone(name, positio
     assert (name, position) in {(match["name"], match["position"]) for match in advice.matches}
 
 
+def test_an_error_that_cancels_in_the_bias_is_named_all_the_same():
+    """With its targets shifted by a sample a squared error has the right sum over the samples, and so the right dC/db."""
+    frozen = small()
+    trace = mistaken(frozen, "targets of other samples", 4)
+    trace = Answer(SMALL, {symbol: trace[symbol] for symbol in frozen.required}).trace(frozen)
+    found = rows(frozen, trace)
+    assert {row.symbol: row.verdict for row in found}["dC/db[2]"] == "agree"
+    advice = advise(frozen, trace, found)
+    assert ("targets of other samples", 4) in {(match["name"], match["position"]) for match in advice.matches}
+    assert advice.location == "Between the loss, MSELoss and layer 2, Linear(4, 3)"
+
+
 def test_numbers_by_hand_stand_where_torch_is_proved_wrong():
     frozen = cases()["alone/3x5x4/float64/CTCLoss/generic"]
     assert frozen.proved == ("dC/dx",)  # torch takes the input for normalised and adds its exponential
@@ -492,6 +504,26 @@ def test_a_wrong_call_ends_with_status_2_and_writes_nothing(arguments, says, tmp
     assert found.exit_code == 2
     assert says in found.output.replace("\n", " ")
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_files_appear_all_or_none(tmp_path, monkeypatch):
+    from oracle.files import OutputError
+    from oracle.vectors import files
+
+    honest, made = files.laid_out, []
+
+    def full_disk(document, depth=0):
+        if depth == 0:
+            made.append(document)
+            if len(made) == 2:
+                raise OSError(28, "No space left on device")
+        return honest(document, depth)
+
+    monkeypatch.setattr(files, "laid_out", full_disk)
+    with pytest.raises(OutputError, match="No space left"):
+        write(tmp_path, [small(), cases()[SMALL.replace("64", "32")]])
+    assert len(made) == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_case_that_cannot_be_frozen_is_told_and_the_others_are_written(tmp_path, monkeypatch):

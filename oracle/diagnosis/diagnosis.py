@@ -196,6 +196,9 @@ def diagnose(
         inferred = infer(evidence)
         fits = Search(evidence, inferred).inferred()
         location = inferred if fits else location
+    if location.inferred and not fits and (wider := infer(evidence, sums_prove=False)) != location:
+        fits = Search(evidence, wider).inferred()
+        location = wider if fits else location
     own = bool(evidence.own) and not (location.assembly or location.inferred)
     distances = evidence.own if own else evidence.distances
     here = [slot for slot in evidence.wrong(distances) if evidence.slots[slot].symbol in location.symbols]

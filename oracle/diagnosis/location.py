@@ -1,5 +1,6 @@
 """Where a gradient goes wrong: read off the layers' own rows, or inferred from the pattern of what is right."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from oracle.diagnosis.evidence import Evidence, Slot
@@ -50,8 +51,12 @@ def locate(evidence: Evidence) -> Location:
     return Location((), evidence.symbols(wrong), assembly=True, reason=reason)
 
 
-def infer(evidence: Evidence) -> Location:
-    """The places where the fault can be, from which of the network's own arrays are right."""
+def infer(evidence: Evidence, *, sums_prove: bool = True) -> Location:
+    """The places where the fault can be, from which of the network's own arrays are right.
+
+    A parameter's gradient is a sum over the samples, and may be right where what flows in is not: errors cancel. It counts as
+    proof unless `sums_prove` says otherwise.
+    """
     wrong = evidence.wrong(evidence.distances)
     if not wrong:
         return Location(inferred=True)
@@ -64,17 +69,21 @@ def infer(evidence: Evidence) -> Location:
         between = symbols[max(start - 1, 0) : first + 1] if start < first else (evidence.slots[forward[0]].symbol,)
         reason = f"Inferred: {evidence.slots[forward[0]].symbol} is the first value that is wrong on the way forward."
         return Location(tuple(range(start, first + 1)), between, inferred=True, forward=True, reason=reason)
-    return _inferred_backward(evidence, wrong)
+    return _inferred_backward(evidence, wrong, sums_prove=sums_prove)
 
 
-def _inferred_backward(evidence: Evidence, wrong: list[Slot]) -> Location:
+def _inferred_backward(evidence: Evidence, wrong: list[Slot], *, sums_prove: bool) -> Location:
     """Walk back from the loss to the first array that is wrong; what is right before and behind it narrows the range."""
     at = max(evidence.slots[slot].position for slot in wrong)
     here = [slot for slot in wrong if evidence.slots[slot].position == at]
     names = " and ".join(evidence.symbols(here))
     alone = all(slot.what == "parameter" for slot in here)
-    right_here = [slot for slot in evidence.flows[at] if evidence.shows_right(slot)]
-    behind = any(evidence.shows_right(slot) for position in range(at) for slot in evidence.flows[position])
+
+    def proves(slot: Slot) -> bool:
+        return evidence.shows_right(slot) and (sums_prove or slot.what != "parameter")
+
+    right_here = [slot for slot in evidence.flows[at] if proves(slot)]
+    behind = any(proves(slot) for position in range(at) for slot in evidence.flows[position])
     if alone and (right_here or behind):
         proof = ", ".join(evidence.symbols(right_here)) or "what comes after it on the way back"
         verb = "is" if len(right_here) < 2 else "are"
@@ -82,16 +91,18 @@ def _inferred_backward(evidence: Evidence, wrong: list[Slot]) -> Location:
         return Location((at,), evidence.symbols(here), inferred=True, reason=reason)
     # The step that makes the upstream gradient of this layer is the last whose result is not known to be right.
     start = at
-    while start < evidence.count and not _confirmed(evidence, start + 1):
+    while start < evidence.count and not _confirming(evidence, start + 1, proves):
         start += 1
     if start == at:
-        before = f"{_confirming(evidence, at + 1)} before it is right" if at < evidence.count else "it is the first step back"
+        before = (
+            f"{_confirming(evidence, at + 1, proves)} before it is right" if at < evidence.count else "it is the first step back"
+        )
         on = "" if behind else ", and nothing known behind it is right"
         reason = f"Inferred: walking back from the loss, {names} comes first of what is wrong; {before}{on}."
         return Location((at,), evidence.symbols(here), inferred=True, reason=reason)
     between = [Slot("gradients", position) for position in range(start, at, -1)]
     suspects = [slot for slot in between if slot in evidence.slots] + here
-    known = [slot for slot in evidence.flows[start] if evidence.shows_right(slot)]
+    known = [slot for slot in evidence.flows[start] if proves(slot)]
     verb = "is" if len(known) < 2 else "are"
     after = f"{' and '.join(evidence.symbols(known))} {verb} right" if known else "nothing before it is known"
     reason = (
@@ -101,14 +112,9 @@ def _inferred_backward(evidence: Evidence, wrong: list[Slot]) -> Location:
     return Location(tuple(range(start, at - 1, -1)), evidence.symbols(suspects), inferred=True, reason=reason)
 
 
-def _confirmed(evidence: Evidence, position: int) -> bool:
-    """Whether the gradient at this node is known to be right: it is given, or what this layer's parameters got from it is."""
-    return _confirming(evidence, position) != ""
-
-
-def _confirming(evidence: Evidence, node: int) -> str:
-    """The sign of an array that shows that dC/d(node) is right; empty where none does."""
+def _confirming(evidence: Evidence, node: int, proves: Callable[[Slot], bool]) -> str:
+    """The sign of an array that shows that dC/d(node) is right: itself, or what a layer's parameters got from it; else empty."""
     itself = Slot("gradients", node)
     used_by = [slot for slot in evidence.flows[node - 1] if slot.what == "parameter"] if node > 0 else []
-    known = [slot for slot in (itself, *used_by) if slot in evidence.slots and evidence.shows_right(slot)]
+    known = [slot for slot in (itself, *used_by) if slot in evidence.slots and proves(slot)]
     return evidence.slots[known[0]].symbol if known else ""
