@@ -43,8 +43,8 @@ def _table(title: str, left: tuple[str, ...], right: tuple[str, ...] = ()) -> Ta
 
 def show_report(console: Console, report: "Report") -> None:
     """The answer, the trainings, what fails, and for each diagnosed case where to look and how to repeat it."""
-    from oracle.report.page import answer, reasons
     from oracle.report.text import clip
+    from oracle.report.words import answer, reasons
 
     console.print(Text(("✓ " if report.ok else "✗ ") + answer(report), style="bold green" if report.ok else "bold red"))
     for reason in reasons(report):
@@ -59,6 +59,7 @@ def show_report(console: Console, report: "Report") -> None:
     failing = report.shown_first
     if failing.empty:
         return
+    _show_layers(console, report)
     console.print("\nWhat fails: layerwise, a layer's own fault; end to end, its own or inherited", style="bold")
     for row in failing.head(SHOWN).to_dict("records"):
         console.print(f"  {clip(row['case'])}", soft_wrap=True, highlight=False, markup=False)
@@ -81,6 +82,20 @@ def show_report(console: Console, report: "Report") -> None:
         _show_command(console, "\nTo repeat the first:", report.repeat(failing.iloc[0]["case"]))
     elif report.undiagnosed:
         console.print(f"\nFailing cases beyond these, not diagnosed: {report.undiagnosed:,}", style="dim", highlight=False)
+
+
+def _show_layers(console: Console, report: "Report") -> None:
+    """One line a layer: whose fault it is, and the worst of each comparison in sigmas."""
+    from oracle.report.grid import layer_by_quantity
+    from oracle.report.text import clip
+
+    layers = layer_by_quantity(report)
+    table = _table("\nThe worst of each layer in sigmas", ("layer", "so"), layers.comparisons)
+    for layer in layers.layers:
+        so = Text(layer.reading, style="green" if layer.reading == "agrees" else "bold red")
+        table.add_row(clip(layer.name, 60), so, *(layer.worst(comparison).shown for comparison in layers.comparisons))
+    if layers:
+        console.print(table)
 
 
 def _show_command(console: Console, title: str, command: str) -> None:

@@ -12,7 +12,7 @@ from manualbp.targets import ClassIndices
 from oracle.check import END_TO_END, LAYERWISE, discrepancies
 from oracle.manual_run import layerwise_run, manual_run
 from oracle.report import Report
-from oracle.report.page import answer
+from oracle.report.words import answer
 from oracle.torch_run import torch_run
 from support import ACTIVATIONS, LOSSES, draw, link, planted, scale_element, with_layer
 

@@ -22,8 +22,8 @@ from oracle.manual_run import layerwise_run, manual_run
 from oracle.report import Report
 from oracle.report.embedded import INFINITE, NAN, decimal
 from oracle.report.grid import activation_by_loss, layer_by_quantity
-from oracle.report.page import answer, reasons
 from oracle.report.text import markdown_code, markdown_text
+from oracle.report.words import answer, reasons
 from oracle.sweep import DIAGNOSED, advise, failing, run_cases, sweep
 from oracle.torch_run import torch_run
 from oracle.training import Curves

@@ -19,6 +19,7 @@ from oracle.discrepancy import NOT_FINITE
 from oracle.inputs import repeat_command
 from oracle.report.answer import Answer
 from oracle.report.parts import Parts, parts
+from oracle.report.words import answer, reasons
 from oracle.suite import parse
 from oracle.tables import LAYERWISE
 from oracle.verdict import TOLERANCE, Verdict
@@ -167,6 +168,8 @@ class Report(Answer):
         specs = list(self.specs.values())
         found = {
             "ok": self.ok,
+            "answer": answer(self),
+            "reasons": reasons(self),
             "command": self.command,
             "versions": self.versions,
             "seed": self.seed,

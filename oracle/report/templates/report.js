@@ -177,7 +177,7 @@
     const number = (column) => make("td", { class: "n", title: report.full(column, row) }, short(numbers[column][row]));
     return make("tr", { "aria-rowindex": at + 2 },
       make("td", {}, make("a", { href: hashOf({ ...state, case: name }), title: name }, name)), make("td", { title: layer }, layer),
-      make("td", {}, text("symbol", row)), make("td", {}, text("comparison", row)), make("td", {}, report.marked(row)),
+      make("td", { title: text("symbol", row) }, text("symbol", row)), make("td", {}, text("comparison", row)), make("td", {}, report.marked(row)),
       ...["sigmas", "max_abs", "max_ulp", "candidate", "reference"].map(number), make("td", {}, text("worst_index", row)));
   }
   let drawn = -1;
