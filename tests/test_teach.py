@@ -123,6 +123,35 @@ def test_any_network_has_a_page(text):
     assert 'class="verdict bad"' not in page
 
 
+EDGE = """
+loss = "HalfSquaredError"
+x = [{x}]
+target = [0.0]
+dtype = "{dtype}"
+[[layer]]
+weight = [[{w}]]
+bias = [0.0]
+activation = "Sigmoid"
+"""
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "dtype"),
+    [
+        ("1e200", "1e200", "float64"),
+        ("100", "-300", "float64"),
+        ("0.0", "0.0", "float64"),
+        ("0.5", "0.3", "bfloat16"),
+        ("9", "9", "float16"),
+    ],
+)
+def test_networks_at_the_edge_of_what_can_be_computed_have_a_page(tmp_path, x, w, dtype):
+    (tmp_path / "net.toml").write_text(EDGE.format(x=x, w=w, dtype=dtype))
+    page = lesson(read_network(tmp_path / "net.toml")).to_html()
+    assert 'data-symbol="delta[1]"' in page
+    assert (">overflows<" in page) == (w == "-300")
+
+
 def test_kinds_of_networks_the_notes_do_not_have():
     cross = lesson(draw([Tanh(), Sigmoid()], HalfSquaredError(), (3, 4, 2), 2))
     assert set(next(iter(cross.forms.values()))) == {"Version 1", "joined", "general chain"}
@@ -195,7 +224,7 @@ def test_no_name_harms_the_page(name):
     page = lesson(replace(notes_case(), name=name)).to_html()
     assert len(page) < 500_000
     assert page.count("<script") == 2
-    assert page.count("</style>") == 1
+    assert page.count("</style>") == 2
     assert "49" not in re.findall(r"Network: (.{0,40})", page)[0]
 
 

@@ -117,6 +117,13 @@ def test_the_keyboard_alone(shown):
     assert "It matches 'W not transposed'" in shown.find("#advice").text
 
 
+def test_stops_of_the_tab_key_are_few(browser, page):
+    counted = "return document.querySelectorAll('a, button:enabled, select:enabled, input, summary, [tabindex=\"0\"]').length"
+    for width, most in ((1200, 25), (390, 60)):
+        browser.open(page, width)
+        assert 10 < browser.run(counted) < most
+
+
 def test_all_of_the_drawing_is_reached_by_arrows(shown):
     """From anywhere, by some way: breadth first over the four keys."""
     reached = shown.run(

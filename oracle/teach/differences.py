@@ -103,7 +103,9 @@ class Differences:
         return float(self.bench.honest[self.symbol][0, 0])
 
     def error(self, found: float) -> float:
-        """Relative error."""
+        """Relative error; infinite where it is no number."""
+        if not np.isfinite(found):
+            return float("inf")
         return abs(found - self.truth) / abs(self.truth) if self.truth else abs(found)
 
     @cached_property
@@ -120,7 +122,8 @@ class Differences:
             ways.append(
                 ("complex step", "Im C(w + i h) / h", lambda h: float(form.C({**form.W, l: self._moved(1j * h)}).imag) / h)
             )
-        return tuple(Curve(name, rule, tuple(self.error(derivative(h)) for h in STEPS)) for name, rule, derivative in ways)
+        with np.errstate(all="ignore"):
+            return tuple(Curve(name, rule, tuple(self.error(derivative(h)) for h in STEPS)) for name, rule, derivative in ways)
 
     def against(self, factor: float) -> Discrepancy:
         """The comparison of the whole array by hand, with this element multiplied by a factor."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from manualbp import Linear, Quantity
 from manualbp.textbook import functions, joined, version1, version2
-from oracle.case import Case
+from oracle.case import FULL_DTYPES, Case
 from oracle.discrepancy import Discrepancy, measure
 from oracle.mutants.trial import Bench
 
@@ -32,16 +32,11 @@ class Form:
 
     @classmethod
     def of(cls, case: Case) -> "Form | None":
-        """None where the notes do not have an activation, the cost, or layers without bias."""
+        """None where the notes do not have an activation, the cost, layers without bias, or half precision."""
         layers, activations = case.network.layers[::2], list(map(str, case.network.layers[1::2]))
         dense = len(case.network.layers) % 2 == 0 and all(isinstance(layer, Linear) and layer.bias for layer in layers)
-        if (
-            not dense
-            or not layers
-            or case.x.ndim != 2
-            or str(case.network.loss) not in COSTS
-            or not {*activations} <= {*ACTIVATIONS}
-        ):
+        known = str(case.network.loss) in COSTS and {*activations} <= {*ACTIVATIONS}
+        if not layers or not dense or not known or case.x.ndim != 2 or str(case.dtype) not in FULL_DTYPES:
             return None
         cost, node_cost = COSTS[str(case.network.loss)]
         own = dict(enumerate(case.params[::2], start=1))
@@ -50,12 +45,15 @@ class Form:
         return cls(W, b, g, case.x, case.target, cost, node_cost if {*activations} == {"Sigmoid"} else None)
 
     def versions(self) -> dict[str, dict[str, Any]]:
-        """By the name of the form, dC/dW and dC/db by symbol."""
+        """By the name of the form, dC/dW and dC/db by symbol; nothing where plain Python numbers overflow."""
         first = version1.backpropagate(self.W, self.b, self.g, self.x, self.y, self.cost)
         _, dC_dW, dC_db = joined.backpropagate(self.W, self.b, self.g, self.x, self.y, self.cost)
         found = {"Version 1": _named(first.dC_dW, first.dC_db)}
         if self.node_cost:
-            found["Version 2"] = self._by_nodes(self.node_cost)
+            try:
+                found["Version 2"] = self._by_nodes(self.node_cost)
+            except (OverflowError, ValueError, ZeroDivisionError):  # of an exponential, of a logarithm
+                found["Version 2"] = {}
         return {**found, "joined": _named(dC_dW, dC_db)}
 
     def _by_nodes(self, cost: version2.NodeCost) -> dict[str, Any]:
@@ -83,13 +81,19 @@ def side_by_side(bench: Bench) -> dict[str, dict[str, Discrepancy]]:
     form = Form.of(bench.case)
     if form is None or bench.reference.failure:
         return {}
-    forms = {**form.versions(), "general chain": {q.symbol: array for q, array in bench.honest.quantities().items()}}
+    with np.errstate(all="ignore"):
+        versions = form.versions()
+    forms = {**versions, "general chain": {q.symbol: array for q, array in bench.honest.quantities().items()}}
     wanted: dict[Quantity, Any] = bench.reference.quantities()
     return {
         quantity.symbol: {
-            name: measure(found[quantity.symbol].astype(bench.case.dtype), array, bench.scale.through[quantity])
+            name: measure(_in(found.get(quantity.symbol), array.dtype), array, bench.scale.through[quantity])
             for name, found in forms.items()
         }
         for quantity, array in wanted.items()
         if quantity.symbol.startswith(("dC/dW", "dC/db"))
     }
+
+
+def _in(array: Any, dtype: Any) -> Any:
+    return None if array is None else array.astype(dtype)

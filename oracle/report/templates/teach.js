@@ -3,6 +3,19 @@
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const byId = (id) => document.getElementById(id);
 
+  // What is wider than its place can be scrolled with the keyboard; what is not is no stop of the tab key.
+  const fit = (root = document) => {
+    for (const box of all("[data-label]", root)) {
+      const wide = box.scrollWidth > box.clientWidth + 1;
+      for (const [name, value] of [["tabindex", "0"], ["role", "group"], ["aria-label", box.dataset.label]]) {
+        if (wide) box.setAttribute(name, value);
+        else box.removeAttribute(name);
+      }
+    }
+  };
+  window.addEventListener("resize", () => fit());
+  for (const details of all("details")) details.addEventListener("toggle", () => fit(details));
+
   // All digits, or three: what is shown and what stands in data-full change places.
   const full = byId("full");
   const digits = (root) => {
@@ -10,6 +23,7 @@
       number.dataset.short ??= number.textContent;
       number.textContent = full.checked ? number.dataset.full.replace("-", "−") : number.dataset.short;
     }
+    fit(root);
   };
   full.addEventListener("change", () => digits(document));
 
@@ -138,4 +152,5 @@
   mistake.addEventListener("change", places);
   place.addEventListener("change", draw);
   places();
+  fit();
 })();
