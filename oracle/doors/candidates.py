@@ -189,8 +189,16 @@ def _as_array(value: Any, kind: torch.dtype | None) -> Any:
     """A number or an array; one number that is Python's own has the dtype of whoever asks."""
     if isinstance(value, float) and not isinstance(value, np.generic) and kind is not None:
         return to_numpy(torch.tensor(value, dtype=kind))
-    array = np.asarray(value)
-    return array.copy() if array.dtype.kind not in "iub" else array.astype(np.float64)
+    array = _numbers("the output", value)
+    return array if array.dtype.kind not in "iub" else array.astype(np.float64)
+
+
+def _numbers(what: str, value: Any) -> Array:
+    """A copy of an array. Raises TypeError where it holds no numbers."""
+    array = np.array(value)
+    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{what} is an array of numbers; got {type(value).__name__} of dtype {array.dtype}")
+    return array
 
 
 def arrays_in(value: Any) -> list[Array]:
@@ -227,7 +235,7 @@ def read_gradients(result: Any, wanted: Sequence[str], names: Sequence[str]) -> 
         if len(items) > len(order):
             raise ValueError(f"backward returns gradients of {', '.join(wanted)}, in this order; got {len(items)} of them")
         given = dict.fromkeys(wanted) | {name: item for name, item in zip(order, items, strict=False) if name in wanted}
-    return {name: None if value is None else np.array(value) for name, value in given.items()}
+    return {name: None if value is None else _numbers(f"the gradient of {name}", value) for name, value in given.items()}
 
 
 def name_of(candidate: Any) -> str:

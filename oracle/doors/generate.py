@@ -135,6 +135,8 @@ def numbers(value: Any, name: str) -> Tensor:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
         raise DoorError(f"{name} takes an array of numbers: {error}") from error
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        raise DoorError(f"{name} takes one of float64, float32, float16 and bfloat16; got {array.dtype}. Convert it.")
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         raise DoorError(f"{name} takes an array of numbers; got {type(value).__name__} of dtype {array.dtype}.")
     return parameter(array)
