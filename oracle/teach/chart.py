@@ -6,7 +6,7 @@ from math import log10
 
 from oracle.teach.differences import STEPS, Differences
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 620, 400, 58, 12, 14, 46
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 620, 400, 58, 26, 14, 46
 
 #: The decades of relative error that are drawn; what is smaller lies on the lower edge.
 LOWEST, HIGHEST = -17, 2
