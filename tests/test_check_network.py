@@ -220,6 +220,19 @@ def test_the_recursion_of_a_square_network(mistake, expected):
     assert expected in names(report), (names(report), lines(report))
 
 
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        (mb.Network.dense((4, 5, 3), mb.Sigmoid(), mb.Identity(), mb.CrossEntropyLoss()), "Tanh in place of Sigmoid"),
+        (mb.Network.dense((4, 5, 3), mb.Tanh(), mb.Identity(), mb.CrossEntropyLoss(label_smoothing=0.1)), "CrossEntropyLoss in place of CrossEntropyLoss(label_smoothing=0.1)"),
+    ],
+)  # fmt: skip
+def test_a_candidate_that_is_right_for_another_network_is_told_which(network, expected):
+    report = check_network(lambda params, x, y: course(params, x, y) | {"a1": None}, network)
+    assert not report.ok
+    assert expected in names(report), lines(report)
+
+
 def test_a_fault_of_one_sample_or_one_node_alone_is_found():
     def squeezed(params, x, y):
         found = course(params, x, y)

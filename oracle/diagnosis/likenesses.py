@@ -268,7 +268,7 @@ def _rounded(b: Beside) -> Iterator[Look]:
     """Right to the digits of a narrower dtype."""
     if b.found.shape != b.wanted.shape or not (np.isfinite(b.found) & np.isfinite(b.wanted)).all() or not b.found.any():
         return
-    own = unit_roundoff(b.dtype)
+    own, few = unit_roundoff(b.dtype), b.found.size < 3
     for name, dtype in (("float32", np.float32), ("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16)):
         unit = unit_roundoff(np.dtype(dtype))
         if unit < 8 * own:
@@ -279,7 +279,9 @@ def _rounded(b: Beside) -> Iterator[Look]:
         typical = float(np.median(error / np.where(b.wanted == 0, np.inf, np.abs(b.wanted))))
         if held and (error <= np.maximum(grown, unit * np.abs(b.wanted)) * 4).all():
             yield Look(f"rounded to {name}", 0.0, f"Every number of it is one that {name} has: an array or a cast of that dtype.")
-        elif unit / 64 <= typical <= unit and (error <= 4 * unit * size(b.wanted)).all() and name != "bfloat16":
+        elif few or name == "bfloat16":
+            continue
+        elif unit / 64 <= typical <= unit and (error <= 4 * unit * size(b.wanted)).all():
             yield Look(f"computed in {name}", 0.0, f"Right to about {unit:.0e} everywhere: it looks like accumulation in {name}.")
 
 

@@ -15,7 +15,7 @@ from oracle.check import rows
 from oracle.diagnosis import Line, diagnose
 from oracle.diagnosis.evidence import Slot, named_slots
 from oracle.discrepancy import Row
-from oracle.doors import decay
+from oracle.doors import decay, otherwise
 from oracle.doors.contract import CONTRACT, duty
 from oracle.doors.drawing import Setup, setup
 from oracle.doors.errors import DoorError
@@ -222,8 +222,10 @@ class _Door:
             return _plain_advice(self.case.name, first.error, hints)
         passed = {row.symbol for row in self.rows if not Verdict(row.verdict).fails}
         with np.errstate(all="ignore"):  # what a mistake would have given need not be finite
-            found = decay.diagnosed(self.case, self.reference, self.trace, self.scale, self.l2)
-            found = found or diagnose(self.case, self.reference, self.trace, scale=self.scale, passed=passed)
+            known = (self.case, self.reference, self.trace, self.scale)
+            found = decay.diagnosed(*known, self.l2) or diagnose(*known[:3], scale=self.scale, passed=passed)
+            if not any(match.is_mistake for match in found.matches):
+                found = otherwise.diagnosed(*known) or found
         if not found.wrong:
             return _plain_advice(self.case.name, "The gradients are right, and something else is not", hints)
         return Advice.of(self.case.name, found, (*found.lines(None), *(Line("known", hint) for hint in hints)))

@@ -104,3 +104,17 @@ def test_a_loss_with_a_rule_of_its_own():
     network = mb.Network.dense((4, 5, 3), mb.Tanh(), mb.Identity(), mb.CrossEntropyLoss())
     report = check_network(gradients(anp.tanh, value), network, bias="column")
     assert names(report) >= {"one-hot not subtracted"}, lines(report)
+
+
+def test_both_branches_of_where_are_differentiated():
+    """exp overflows where its branch is not taken, and 0 times infinity is NaN: right values, and no gradient."""
+    rng = np.random.default_rng(3)
+    shapes = {"W1": (5, 4), "b1": (5, 1), "W2": (3, 5), "b2": (3, 1)}
+    params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    given = {"params": params, "x": 300 * rng.normal(size=(4, 9)), "y": rng.integers(0, 3, 9), "bias": "column"}
+    network = mb.Network.dense((4, 5, 3), mb.ELU(), mb.Identity(), mb.CrossEntropyLoss())
+    report = check_network(gradients(lambda z: anp.where(z > 0, z, anp.exp(z) - 1), cross_entropy), network, **given)
+    assert wrong(report) == {"dC/dW[1]", "dC/db[1]"}
+    assert set(report.failing["verdict"]) == {"nonfinite"}
+    careful = gradients(lambda z: anp.where(z > 0, z, anp.expm1(anp.minimum(z, 0))), cross_entropy)
+    assert check_network(careful, network, **given).ok
