@@ -1,6 +1,6 @@
 """Networks drawn at random over everything the catalogue has: random/NUMBER names one.
 
-Depth 1 to 30, widths 1 to 300, batch 1 to 64, up to two axes in between, gain of the weights 0.1 to 8, a record of its own behind
+Depth 1 to 30, widths 1 to 300, batch 1 to 24, up to two axes in between, gain of the weights 0.1 to 8, a record of its own behind
 every Linear, any loss with any option, every dtype and regime. Sizes and gains are drawn by their logarithm, and again where the
 network would take more multiplications than MOST_WORK.
 """
@@ -18,7 +18,7 @@ from oracle.case import DTYPES, Case, SpecError, float_info
 from oracle.inputs import generator, upstream
 
 PREFIX = "random/"
-DEEPEST, WIDEST, MOST_SAMPLES = 30, 300, 64
+DEEPEST, WIDEST, MOST_SAMPLES = 30, 300, 24
 GAINS = (0.1, 8.0)
 #: Multiplications of one pass forward: enough for the widest layer, or for the deepest network, with a small batch.
 MOST_WORK = 2_000_000

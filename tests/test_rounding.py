@@ -129,7 +129,7 @@ def test_a_kink_within_rounding_is_allowed_both_ways_and_no_more():
     symbol = next(quantity for quantity in reference.quantities() if quantity.symbol == "delta[1]")
     slope = np.abs(reference["dC/da[1]"]).item()
     allowed = TOLERANCE * scales(case, reference).through[symbol].item()
-    assert slope <= allowed <= 3 * slope
+    assert slope <= allowed <= 4 * slope
 
 
 @pytest.mark.parametrize("record", [ReLU(), Hardshrink()], ids=str)

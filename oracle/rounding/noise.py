@@ -61,6 +61,8 @@ _PARTS: dict[Any, Callable[..., Any]] = {
 #: Half of the replicas get noise of this strength, and what it does is divided by it: where a slope is 0, as at the bottom of a
 #: parabola, rounding errors of usual size show nothing of those that are larger than usual.
 STRONG = 4.0
+#: So many times as far as those replicas go in which comparisons fell otherwise, others may go: they fell in other ways.
+FURTHER = 2.0
 #: How many coins are thrown once; a computation takes them in turn.
 COINS = 2**20
 
@@ -233,13 +235,16 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
     def disturb(self, tensor: Tensor, level: float, scale: Tensor | None = None) -> None:
         """Add level times scale, up or down, in all replicas; `scale` has the form of the exact copies, which it is by default.
 
-        What is not 0 is not rounded more finely than the format's `tiny`, and never to a number of the other sign.
+        What is not 0 is not rounded more finely than the format's `tiny`, and never to a number of the other sign. A replica
+        that decides for itself may be far from the exact copy, and its own numbers are the scale.
         """
         copies = self.groups.apart(tensor)
-        scale = copies[:, :1] if scale is None else scale.view(copies[:, :1].shape)
-        size = scale.abs()
-        scale = torch.maximum(size, torch.clamp(size / (level * STRONG), max=self.format.tiny))
-        for moved, strength in zip(halves(copies[:, 1:], 1), (1.0, STRONG), strict=True):
+        own = scale is None and not self.window
+        numbers = copies[:, 1:] if own else copies[:, :1] if scale is None else scale.view(copies[:, :1].shape)
+        size = numbers.abs()
+        size = torch.maximum(size, torch.clamp(size / (level * STRONG), max=self.format.tiny))
+        sizes = halves(size, 1) if own else (size, size)
+        for moved, scale, strength in zip(halves(copies[:, 1:], 1), sizes, (1.0, STRONG), strict=True):
             moved.addcmul_(toss(self.at, moved.shape), scale, value=level * strength)
             self.at += moved.numel()
 
@@ -306,20 +311,27 @@ class Decisions(Replicas):  # type: ignore[no-untyped-call]
         pass
 
     def decide(self, func: Any, *args: Any, **kwargs: Any) -> Any:
-        reach = self.reach[self.at] if self.reach else None
+        given = self.reach[self.at] if self.reach else None
         self.at += 1
         plain = func(*args, **kwargs)
-        if reach is None and not self.ties:
-            return plain
         compared = _compared(args)
         difference = self.groups.apart(compared)
-        sides = self._sides(difference)
-        moved = torch.zeros_like(difference) if reach is None else sides * reach.unsqueeze(1)
         if self.ties:
-            moved += sides * (difference == 0) * torch.finfo(difference.dtype).tiny
+            reach = (difference == 0).to(difference) * torch.finfo(difference.dtype).tiny
+        else:
+            reach = self._within(difference, given).unsqueeze(1)
+        if not reach.any():
+            return plain
+        moved = self._sides(difference) * reach
         zero = [torch.zeros((), dtype=compared.dtype) if isinstance(other, Tensor) else 0.0 for other in args[1:]]
         otherwise = func((difference + moved).view(compared.shape), *zero, **kwargs)
         return torch.where(moved.view(compared.shape) != 0, otherwise, plain)
+
+    def _within(self, difference: Tensor, given: Tensor | None) -> Tensor:
+        """The reach of rounding and, where that is further, of what fell otherwise before; 0 where it does not reach."""
+        fallen = (difference[:, 1:] - difference[:, :1]).abs().amax(1).nan_to_num_(0.0).mul_(FURTHER)
+        reach = fallen if given is None else torch.maximum(fallen, given)
+        return torch.where(difference[:, 0].abs() <= reach, reach, 0.0)
 
     def _sides(self, difference: Tensor) -> Tensor:
         """1 for larger, -1 for smaller, and 0 in the exact copies."""

@@ -24,7 +24,9 @@ from oracle.verdict import TOLERANCE
 NOISY, OTHERWISE = (17, 19, 23, 29, 31), (11, 13, 17, 19, 23)
 
 #: How often the largest jump that was seen is allowed: several may come together, but not TOLERANCE of them.
-JUMPS = 2.0
+JUMPS = 3.0
+#: Noise of STRONG unit roundoffs moves nothing further than so many scales; what goes further has fallen on the other side.
+USUAL = 3 * STRONG
 
 #: Up to so many smallest normal numbers may come of one that was flushed to 0.
 FLUSHED = 2.0**12
@@ -123,8 +125,12 @@ def scales(case: Case, reference: Trace) -> Scales:
         moved = run(mode)
         found = [np.maximum(floor(numbers, copies[0], case.dtype), response(copies[0], copies[1:])) for copies in moved]
         if any(each is not None for each in mode.reach):
-            for scale, copies in zip(found, run(Decisions(groups_of(case, OTHERWISE), mode.reach)), strict=True):
-                scale += furthest(copies[0], copies[1:]) * (JUMPS / TOLERANCE)
+            groups = groups_of(case, OTHERWISE)
+            fallen = run(Decisions(groups, mode.reach))
+            free = run(RoundingNoise(groups, format_of(case.dtype), 0.0, seed(case.name) + 1))
+            for scale, *both in zip(found, fallen, free, strict=True):
+                jump, beyond = (furthest(copies[0], copies[1:]) for copies in both)
+                scale += np.maximum(jump, beyond - USUAL * scale) * (JUMPS / TOLERANCE)
     through, own, exact_through, exact_own = (_apart(row, wanted) for row in (*found, *(copies[0] for copies in moved)))
     for quantity, array in wanted.items():  # rounding errors times rounding errors, where all else is exactly 0
         size = np.abs(array.astype(np.float64))
