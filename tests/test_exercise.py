@@ -160,6 +160,12 @@ def test_an_empty_file_says_what_is_missing(tmp_path):
     assert progress.functions["bias_gradient"][0].said == "there is no function bias_gradient any more."
 
 
+def test_a_strange_name_does_no_harm(tmp_path):
+    path = write_exercise(tmp_path / 'a """ {b}.py')
+    assert "oracle exercise FILE --check" in path.read_text()
+    assert check_exercise(path).next == "from_the_cost"
+
+
 def test_the_file_is_never_written_over(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("my work")

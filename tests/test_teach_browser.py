@@ -162,6 +162,11 @@ def test_break_it_shows_who_fails_and_what_the_oracle_says(shown, notes):
                 assert {name for name, kind in rows if kind == "fails"} == {broken.name}
 
 
+def test_formulas_in_the_advice_are_formulas(shown):
+    choose(shown, "mistake", "dW averaged")
+    assert len(shown.all("#advice .formula mfrac")) == 1
+
+
 def test_all_digits_on_demand(shown, notes):
     a7 = float(notes.bench.honest["a[2]"][0, 0])
     assert repr(a7) not in shown.find("#version1").text

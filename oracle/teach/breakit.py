@@ -76,6 +76,19 @@ class Breaking:
         return [(self.names[position], found[position]) for position in sorted(found, reverse=True)]
 
     @property
+    def formulas(self) -> list[str]:
+        """Every formula that the pictures and the advice are about, each once."""
+        symbols = [symbol for _, own in self.layers for symbol in own]
+        advised = [
+            line.text.removeprefix("the formula: ")
+            for choice in self.choices
+            for broken in choice.places
+            for line in broken.lines
+            if line.kind == "formula"
+        ]
+        return list(dict.fromkeys([*symbols, *advised]))
+
+    @property
     def _gradients(self) -> list[Quantity]:
         return [quantity for quantity in self.bench.reference.quantities() if quantity.is_gradient]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def write_exercise(path: Path = NAME) -> Path:
     text = (files("oracle.report") / "templates" / "exercise.py.txt").read_text(encoding="utf-8")
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(text.format(name=path.name))
+            file.write(text.format(name=path.name if re.fullmatch(r"[\w.-]+", path.name) else "FILE"))
     except FileExistsError:
         raise OutputError(f"{path} is there already and stays as it is. Choose another name, or check it with --check.") from None
     except OSError as error:

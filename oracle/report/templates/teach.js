@@ -108,6 +108,14 @@
     if (kind) made.className = kind;
     return made;
   };
+  const formulas = new Map(all("[data-formula]").map((each) => [each.dataset.formula, each.content]));
+  const formula = (text) => formulas.get(text)?.cloneNode(true) ?? text;
+  const line = ([kind, text]) => {
+    const [, before, shown] = kind === "formula" ? text.match(/^(the formula: )(.*)$/) ?? [] : [];
+    const made = make("p", shown === undefined ? text : before, kind);
+    if (shown !== undefined) made.append(formula(shown));
+    return made;
+  };
   const cell = ([verdict, sigmas]) => {
     const fails = !["agree", "reference", "kink"].includes(verdict);
     const made = make("td", undefined, fails ? "fails" : "passes");
@@ -135,13 +143,13 @@
         }
         const at = symbols.indexOf(symbol);
         const sign = make("td");
-        sign.append(document.querySelector(`template[data-symbol="${symbol}"]`).content.cloneNode(true));
+        sign.append(formula(symbol));
         row.append(sign, cell(cells[at]), cell(cells[symbols.length + at]));
         return row;
       }),
     );
     byId("picture").replaceChildren(...rows);
-    byId("advice").replaceChildren(...where.lines.map(([kind, text]) => make("p", text, kind)));
+    byId("advice").replaceChildren(...where.lines.map(line));
   };
   const places = () => {
     const found = mistake.value === "" ? [] : data.mistakes[Number(mistake.value)].places;
