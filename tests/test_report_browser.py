@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import time
 from dataclasses import replace
 
@@ -294,3 +295,25 @@ def test_what_a_page_carries_is_what_the_table_holds(shown, planted):
     wrong = (planted.table["verdict"] != "agree").to_numpy()
     back = np.array([float(text) for text in found["candidate"]])
     np.testing.assert_array_equal(back[wrong], planted.table["candidate"].to_numpy()[wrong])
+
+
+def test_a_page_whose_table_cannot_be_read_says_where_it_is(browser, page, tmp_path):
+    broken = re.sub(r'(id="data">)[^<]{40}', r"\1" + "A" * 40, page.read_text(encoding="utf-8"))
+    (tmp_path / "broken.html").write_text(broken, encoding="utf-8")
+    browser.open(tmp_path / "broken.html")
+    until(lambda: browser.find("#explorer-failed").is_displayed())
+    assert "discrepancies.parquet" in browser.find("#explorer-failed").text
+    assert not browser.find("#explorer").is_displayed()
+    assert browser.find("h1").text == "Does not agree"
+
+
+def test_what_is_printed_fits_the_paper(browser, page):
+    browser.open(page, width=794)  # A4 at 96 dots an inch
+    ready(browser)
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert browser.too_wide() <= 0
+        assert not browser.find("#explorer").is_displayed(), "the table of every comparison is for the screen"
+        assert all(found.rect["width"] <= 794 for found in browser.all("main table"))
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

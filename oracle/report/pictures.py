@@ -68,7 +68,7 @@ def _bars(axes: Any, counts: dict[str, NDArray[Any]], labels: list[str]) -> None
     axes.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
     axes.set_xticks(range(len(labels)), [label if at % (1 + len(labels) // 16) == 0 else "" for at, label in enumerate(labels)])
     axes.set_ylabel("arrays")
-    axes.legend()
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(counts), fontsize=8)
 
 
 #: Upper ends of the bins in sigmas; the first holds what is equal to the last bit, the last what is beyond the allowance.
@@ -136,9 +136,9 @@ def depth_and_width(report: "Report") -> Picture | None:
     figure.axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
     caption = (
-        "Each array that agrees, end to end, by the size of its network; dashed: what is allowed. The lines stay level: sigma is "
-        "measured for each element of each network, so that one limit serves all sizes. A line that climbs would mean that "
-        "errors grow faster than rounding does."
+        "Each array that agrees, end to end, by the size of its network; dashed: what is allowed. Sigma is measured for each "
+        "element of each network, so that one limit serves all sizes: a line that climbs with the size of the networks would say "
+        "that errors grow faster than rounding does."
     )
     return Picture("depth_and_width", "Error against depth and width", caption, _svg(figure, "Sigmas against depth and width"))
 
@@ -148,7 +148,9 @@ def ulp_histogram(report: "Report") -> Picture | None:
     table = report.table[report.table["max_ulp"].notna()]
     if table.empty:
         return None
-    edges = np.concatenate([[-0.5], np.arange(0, 1 + np.ceil(np.log2(1 + table["max_ulp"].max())))])
+    most = int(np.ceil(np.log2(1 + table["max_ulp"].max())))
+    step = 1 + most // 24
+    edges = np.array([-0.5, *range(0, most + step, step)])
     labels = ["0", *(f"{2 ** int(e)}" if e < 5 else f"$2^{{{int(e)}}}$" for e in edges[1:-1])]
 
     def binned(ulps: NDArray[Any]) -> NDArray[Any]:
@@ -157,7 +159,7 @@ def ulp_histogram(report: "Report") -> Picture | None:
     figure = Figure(figsize=(_WIDE, 2.6))
     axes = figure.subplots()
     _bars(axes, {dtype: binned(part["max_ulp"].to_numpy()) for dtype, part in _by_dtype(table)}, labels)
-    axes.set_xlabel("ulps between hand and autograd at the worst element (from this number to below the next)")
+    axes.set_xlabel("ulps between hand and autograd at the worst element (from this number to below that of the next bars)")
     caption = (
         "An ulp is the step from one floating-point number to the next. Many ulps at one element are no error where large terms "
         "cancelled: the verdict measures against what rounding can do to that element."
@@ -195,8 +197,8 @@ def training_curves(report: "Report") -> Picture | None:
     figure.tight_layout()
     most = max(curve.steps for curve in curves)
     caption = (
-        "By hand (wide line) and by torch.optim.SGD (dashed) from the same start: one line on top of the other. Below, the "
-        "difference of the two losses at each step; where they are equal there is no dot."
+        "By hand (wide line) and by torch.optim.SGD (dashed) from the same start; where the gradients are right one line lies on "
+        "the other. Below, the difference of the two losses at each step; where they are equal there is no dot."
     )
     title = f"Real data: {most} steps of gradient descent"
     return Picture("training_curves", title, caption, _svg(figure, "Training curves by hand and by torch, and their difference"))
