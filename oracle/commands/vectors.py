@@ -17,7 +17,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 DEFAULT_OUT = Path("reports/latest-vectors")
-FORMS = ("json", "safetensors")
 
 
 @app.command()
@@ -40,11 +39,12 @@ def export(
     into reports/latest-vectors. The exit status is 1 when one of several cases cannot be frozen, which is told.
     """
     from oracle.files import check_folder
+    from oracle.vectors.files import WRITERS, write
     from oracle.vectors.reading import VectorsError
     from oracle.vectors.selection import selected
 
-    if form not in FORMS:
-        stop(f"--format takes {' or '.join(FORMS)}; got {form!r}.")
+    if form not in WRITERS:
+        stop(f"--format takes {' or '.join(WRITERS)}; got {form!r}.")
     folder = out or DEFAULT_OUT
     with refusing():
         texts = selected(activation or (), loss or (), shape or (), dtype or (), case or ())
@@ -52,7 +52,6 @@ def export(
     frozen, refused = [], []
     try:
         from oracle.vectors.export import build_case, freeze
-        from oracle.vectors.files import write
 
         with progress_bar(len(texts), "freezing") as progress:
             for text in texts:

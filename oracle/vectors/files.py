@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oracle.files import Batch
+from oracle.vectors import tensors
 from oracle.vectors.cases import read_case
 from oracle.vectors.document import ANSWER, CASE, Answer, Frozen, case_document, in_json, kind, read_answer
 from oracle.vectors.reading import At, VectorsError, parse, read_bytes, shown
@@ -24,12 +25,19 @@ def file_name(case: str, suffix: str) -> str:
 
 def laid_out(value: Any, depth: int = 0) -> str:
     """JSON with an array on each line."""
-    inside = isinstance(value, dict) and any(isinstance(each, dict) for each in value.values()) and value
-    if isinstance(value, dict) and (inside or (value and depth == 1)):
+    if isinstance(value, dict) and value and (depth == 1 or any(isinstance(each, dict) for each in value.values())):
         pad = " " * (depth + 1)
         members = (f"{pad}{json.dumps(key)}: {laid_out(each, depth + 1)}" for key, each in value.items())
         return "{\n" + ",\n".join(members) + "\n" + " " * depth + "}"
     return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_text(laid_out(in_json(document)) + "\n", encoding="utf-8")
+
+
+#: What writes a document in each form.
+WRITERS = {"json": _write_json, "safetensors": tensors.write}
 
 
 def write(folder: Path, cases: Sequence[Frozen], form: str = "json") -> list[str]:
@@ -38,13 +46,7 @@ def write(folder: Path, cases: Sequence[Frozen], form: str = "json") -> list[str
     with Batch(folder) as batch:
         for frozen in cases:
             names.append(file_name(frozen.case.name, form))
-            document = case_document(frozen)
-            if form == "json":
-                batch.text(names[-1], laid_out(in_json(document)) + "\n")
-            else:
-                from oracle.vectors import tensors
-
-                tensors.write(batch.path(names[-1]), document)
+            WRITERS[form](batch.path(names[-1]), case_document(frozen))
     return names
 
 
@@ -70,13 +72,7 @@ def _json(path: Path) -> At:
     return parse(read_bytes(path), shown(path))
 
 
-def _safetensors(path: Path) -> At:
-    from oracle.vectors import tensors
-
-    return tensors.read(path)
-
-
-SUFFIXES = {".json": _json, ".safetensors": _safetensors}
+SUFFIXES = {".json": _json, ".safetensors": tensors.read}
 
 
 def _document(path: Path) -> At:
