@@ -55,11 +55,11 @@ class Whole(Question):
             if at < 0:
                 name = "output" + f" {of.name}" * (self.outputs > 1)
                 return Quantity(count, count + 1, name, name)
-            return Quantity(at, at + 1, "value", str(self.sites[at]))
+            return Quantity(at, at + 1, "output", str(self.sites[at]))
         way = f", upstream gradient {of.upstream + 1}" * (len(self.upstreams) > 1)
         by_name = {str(site): at for at, site in enumerate(self.sites)}
         if of.name in by_name:
-            return Quantity(by_name[of.name], by_name[of.name] + 1, "dC/d value", f"dC/d {of.name}{way}")
+            return Quantity(by_name[of.name], by_name[of.name] + 1, "dC/doutput", f"dC/d {of.name}{way}")
         at = next((at for at, site in enumerate(self.sites) if of.name.startswith(f"{site.unit}.")), 0)
         short = of.name.removeprefix(f"{self.sites[at].unit}.") if of.name in self.own and self.sites else of.name
         return Quantity(at, at + 1, f"dC/d{short}", f"dC/d {of.name}{way}" if of.name in self.own else f"dC/d{of.name}{way}")
