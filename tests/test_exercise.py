@@ -75,6 +75,17 @@ def test_a_wrong_turn_is_named(fill, name, line, named):
     assert progress.next == name
 
 
+def test_what_is_wrong_in_the_last_digits_or_no_number_is_wrong(fill):
+    progress = check_exercise(
+        fill(**{**LINES, "from_the_cost": "return (a - y).astype('f4')", "bias_gradient": "return delta[:, 0] * np.nan"})
+    )
+    said = progress.functions["from_the_cost"][0].said
+    gives, right = said.removeprefix("at ").partition("it gives ")[2].removesuffix(" is right.").split("; ")
+    assert gives != right
+    assert float(gives) == pytest.approx(float(right), rel=1e-6)
+    assert progress.state("bias_gradient") == "wrong"
+
+
 def test_shapes_and_errors_are_told_layer_by_layer(fill):
     progress = check_exercise(fill(**{**first(2), "weight_gradient": "return delta @ a_left"}))
     said = [outcome.said for outcome in progress.functions["weight_gradient"]]

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from oracle.shell import AGREE, FAILS, Json, errors, refusing, stop
+from oracle.teach import TIMEOUT
 
 if TYPE_CHECKING:
     from oracle.teach.checked import Progress
@@ -20,7 +21,7 @@ def exercise(
     file: Annotated[Path, typer.Argument(metavar="[FILE]", help="The file of the exercise.")] = Path("exercise.py"),
     check: Annotated[bool, typer.Option("--check", help="Check the file, however far it has come.")] = False,
     as_json: Json = False,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="So long the file may run.")] = 20.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="So long the file may run.")] = TIMEOUT,
 ) -> None:
     """Write a small Python file with the backward pass left open; with --check say what in it is right, and what is not yet.
 

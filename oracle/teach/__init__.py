@@ -3,6 +3,9 @@
 from importlib import import_module
 from typing import Any
 
+#: The file of an exercise may run for so many seconds.
+TIMEOUT = 20.0
+
 _HOME = {
     "Lesson": "oracle.teach.lessons",
     "lesson": "oracle.teach.lessons",
@@ -10,7 +13,7 @@ _HOME = {
     "check_exercise": "oracle.teach.checked",
     "write_exercise": "oracle.teach.exercise",
 }
-__all__ = list(_HOME)
+__all__ = ["TIMEOUT", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

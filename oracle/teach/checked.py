@@ -13,12 +13,10 @@ from oracle.manual_run import layerwise_run, manual_run
 from oracle.mistakes import Step
 from oracle.rounding import scales
 from oracle.roundoff import Scales
+from oracle.teach import TIMEOUT
 from oracle.teach.exercise import Answer, Answers, Call, calls, exercise_case, run_file
 from oracle.torch_run import torch_run
 from oracle.verdict import Verdict
-
-#: A student's file may take so many seconds.
-TIMEOUT = 20.0
 
 RIGHT, OPEN, WRONG = "right", "open", "wrong"
 
@@ -108,7 +106,10 @@ class _Marking:
         found = measure(answer.result, wanted, scale)
         if not Verdict(found.verdict).fails:
             return Outcome(call.function, call.layer, RIGHT)
-        said = f"at {found.worst_index} it gives {found.candidate:.6g}; {found.reference:.6g} is right."
+        shown = [f"{value:.6g}" for value in (found.candidate, found.reference)]
+        if shown[0] == shown[1]:  # wrong in its last digits
+            shown = [repr(value) for value in (found.candidate, found.reference)]
+        said = f"at {found.worst_index} it gives {shown[0]}; {shown[1]} is right."
         return Outcome(call.function, call.layer, WRONG, said)
 
     def _scale(self, call: Call) -> Any:

@@ -122,7 +122,6 @@ def _broken(breaking: Breaking) -> dict[str, Any]:
 
     return {
         "layers": [{"name": name, "symbols": own} for name, own in breaking.layers],
-        "tolerance": TOLERANCE,
         "right": cells(breaking.right),
         "mistakes": [
             {
