@@ -1,10 +1,12 @@
 """Noise after every operation: what it may touch, that the exact copy is torch's own, and that kinks are seen from both sides."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from manualbp import CTCLoss, HalfSquaredError, Hardshrink, Identity, ReLU
+from manualbp import CTCLoss, HalfSquaredError, Hardshrink, Identity, LogSoftmax, ReLU, Softmax, Tanh
 from oracle.alone import Alone
 from oracle.alone import build as build_alone
 from oracle.check import discrepancies
@@ -134,8 +136,6 @@ def test_a_kink_within_rounding_is_allowed_both_ways_and_no_more():
 
 @pytest.mark.parametrize("record", [ReLU(), Hardshrink()], ids=str)
 def test_another_value_at_a_kink_is_a_kink_and_one_beyond_is_not(record):
-    from dataclasses import replace
-
     from oracle.manual_run import manual_run
 
     case = build_alone(Alone((3, 31), "float64", record, "kinks"))
@@ -147,3 +147,14 @@ def test_another_value_at_a_kink_is_a_kink_and_one_beyond_is_not(record):
         assert table.set_index("symbol")["verdict"]["dC/dx"] == verdict
     low, high = hulls(case, torch_run(case)).own[next(q for q in torch_run(case).quantities() if q.symbol == "dC/dx")]
     assert (low[~on_kink] == high[~on_kink]).all()
+
+
+@pytest.mark.parametrize("softmax", [Softmax(), LogSoftmax()], ids=str)
+def test_a_softmax_over_one_number_rounds_nothing(softmax):
+    """Its gradient is exactly 0, however large what flows back; over two numbers it is not."""
+    for width, rounds in ((1, False), (2, True)):
+        case = draw([Tanh(), softmax], HalfSquaredError(), (3, 2, width), 2, "float32")
+        case = replace(case, target=case.target + np.float32(1e12))
+        reference = torch_run(case)
+        scale = next(scale for quantity, scale in scales(case, reference).own.items() if quantity.symbol == "delta[2]")
+        assert (scale > 1e-30).any() == rounds

@@ -53,8 +53,30 @@ ROUNDED_ONCE = _names("""
 WHOLE = EXACT | DECISIONS | CONTRACTIONS | ROUNDED_ONCE
 #: Kernels that compute in the half precision itself also inside (measured, torch 2.13 on a CPU).
 NARROW_INSIDE = _names("_log_softmax binary_cross_entropy_with_logits glu_backward")
-#: What decides inside one kernel that torch cannot take apart.
+
+
+def _unless_single(operation: Any, alone: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    """The parts of a softmax; over a single number it is a constant, and nothing is rounded."""
+    parts = decomposition_table[operation]
+    axis = 2 if "backward" in operation._schema.name else 1
+
+    def run(x: Tensor, *args: Any) -> Any:
+        return alone(x) if x.shape[(x, *args)[axis]] == 1 else parts(x, *args)
+
+    return run
+
+
+#: What decides inside one kernel that torch cannot take apart; and constants.
 _PARTS: dict[Any, Callable[..., Any]] = {
+    **{
+        operation: _unless_single(operation, alone)
+        for operation, alone in (
+            (torch.ops.aten._softmax.default, torch.ones_like),
+            (torch.ops.aten._softmax_backward_data.default, torch.zeros_like),
+            (torch.ops.aten._log_softmax.default, torch.zeros_like),
+            (torch.ops.aten._log_softmax_backward_data.default, torch.zeros_like),
+        )
+    },
     torch.ops.aten.hardshrink_backward.default: lambda grad, x, lambd: torch.where(x.abs() <= lambd, 0.0, grad),
     torch.ops.aten.softshrink_backward.default: lambda grad, x, lambd: torch.where(x.abs() <= lambd, 0.0, grad),
 }
