@@ -80,11 +80,13 @@ def test_an_entry_says_what_the_report_says(tmp_path):
         accuracy_json='{"summary": {"ok": false}}',
         GELU_svg="",
     )
+    made(tmp_path / "words", README_md="# Words\n\nOnly words.")
     made(tmp_path / "latest-sweep", report_html="mine")
     made(tmp_path / "data", x_csv="no page")
-    sweep, accuracy, zoo = entries(tmp_path)
+    sweep, accuracy, words, zoo = entries(tmp_path)
     assert (sweep.title, sweep.answer, sweep.ok, sweep.page) == ("Agree", "All 5 of 2 * 3 agree.", True, "report.html")
     assert (accuracy.title, accuracy.answer, accuracy.ok, accuracy.pictures) == ("The atlas", "Words.", False, ("GELU.svg",))
+    assert (words.title, words.page, words.others) == ("Words", "README.md", ())
     assert (zoo.title, zoo.answer, zoo.ok) == ("The <zoo>", "", None)
 
 

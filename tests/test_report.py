@@ -1,6 +1,7 @@
 """The report as files and as text: complete, honest about failures, escaped, whole or not there at all."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -178,6 +179,14 @@ def test_an_empty_table_is_not_agreement():
     assert not empty.ok
     assert "Nothing was compared" in empty.to_markdown()
     assert json.loads(empty.to_json())["rows"] == 0
+    assert "Nothing was compared" in empty.to_html()
+
+
+def test_what_is_not_known_of_a_run_is_not_told(good):
+    asked = replace(good, command="", seconds=math.nan)
+    for text in (asked.to_markdown(), asked.to_html()):
+        assert re.search("Made(,| with) seed 0", text)
+        assert "nan s" not in text
 
 
 def swept(texts, **options):

@@ -41,17 +41,19 @@ def entries(folder: Path) -> list[Entry]:
 
 
 def _entry(folder: Path) -> Entry | None:
-    """The report of a folder, by its page; a folder without one is none."""
-    pages = sorted(folder.glob("*.html"), key=lambda path: (path.stem not in (folder.name, "report", "index"), path.name))
+    """The report of a folder, by its page or, where it has none, its text; a folder without either is none."""
+    readme = folder / "README.md"
+    found = sorted(folder.glob("*.html")) or sorted(folder.glob("*.md"))
+    pages = sorted(found, key=lambda path: (path.stem not in (folder.name, "report", "index"), path == readme, path.name))
     if not pages:
         return None
-    page, readme = pages[0], folder / "README.md"
+    page = pages[0]
     told = next((file for file in (page.with_suffix(".md"), readme) if file.is_file()), None)
     title, answer = _told(told) if told else ("", "")
     if readme.is_file():
         title = _told(readme)[0] or title
     title = title or _title(page) or folder.name
-    others = [file.name for file in sorted(folder.glob("*.md")) + pages[1:] if file != readme]
+    others = dict.fromkeys(file.name for file in sorted(folder.glob("*.md")) + pages if file not in (readme, page))
     pictures = tuple(file.name for file in sorted(folder.glob("*.svg")))
     return Entry(folder.name, page.name, title, answer, _holds(folder, page.stem), tuple(others), pictures)
 
