@@ -15,7 +15,7 @@ from oracle.doors.contract import duty
 from oracle.doors.errors import DoorError
 from oracle.doors.guard import SETTINGS, guarded
 from oracle.doors.question import Named, Question, array_of, ask
-from oracle.rounding.callables import Of, Upstream
+from oracle.rounding.callables import Of, Upstream, random_from
 from oracle.twins import parameter
 from oracle.verdict import Verdict
 
@@ -157,8 +157,11 @@ def accumulation(candidate: TorchCandidate, question: Question, given: Given) ->
     upstream = question.upstreams[0]
     found: dict[Of, Any] = {}
     wanted = {of: _times(value, 2) for of, value in given.values.items() if of.kind == "gradient" and of.upstream == 0}
-    outcome = guarded(
-        lambda: found.update(candidate.twice(question.inputs, question.params, upstream)), timeout=candidate.timeout
-    )
+
+    def twice() -> None:
+        with random_from(question.seed):
+            found.update(candidate.twice(question.inputs, question.params, upstream))
+
+    outcome = guarded(twice, timeout=candidate.timeout)
     text = ".grad does not hold the sum of two ways back: does backward write into .grad, or return a buffer that it keeps?"
     yield _all(question, "gradients add up", Given(found, outcome), wanted, text, scale=2.0)

@@ -1,41 +1,32 @@
 """The door for a module of several submodules: which of them is wrong, and which mistake it is."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from oracle.diagnosis import Line
 from oracle.discrepancy import Row
 from oracle.doors.advising import advise
 from oracle.doors.assembly import explained
-from oracle.doors.candidates import Given, TorchCandidate, name_of
-from oracle.doors.contract import duty
+from oracle.doors.candidates import Given, give, name_of
+from oracle.doors.duties import accumulation, duties
 from oracle.doors.errors import DoorError
 from oracle.doors.examine import compared
 from oracle.doors.function import cases, chosen
-from oracle.doors.guard import SETTINGS
 from oracle.doors.pairing import Pairing
-from oracle.doors.question import Question, ask
-from oracle.doors.replay import Replay
-from oracle.doors.session import Session, checked_numbers, input_names
-from oracle.doors.walking import Site, Walk
-from oracle.doors.whole import Unit, Whole
-from oracle.rounding.callables import Of
+from oracle.doors.posing import Posed
+from oracle.doors.session import checked_numbers, input_names
+from oracle.doors.whole import Unit
 from oracle.sweep import Advice
 from oracle.tables import END_TO_END, table
 from oracle.verdict import Verdict
 
 if TYPE_CHECKING:
     from oracle.report import Report
-
-#: Elements up to which a submodule is looked at whole when it is diagnosed.
-MAX_ELEMENTS = 2**16
 
 
 def check_module(
@@ -80,7 +71,8 @@ def check_module(
     advice: dict[str, Advice] = {}
     for number, (label, given) in enumerate(cases(inputs, names, (), None, chosen(dtype), kind, seed, params)):
         try:
-            door = _Door.of(pair, given, params, upstreams, seed, timeout, f"{called}/{label}", called)
+            posed = Posed(pair, given, params, upstreams, seed, timeout, f"{called}/{label}", called)
+            door = _Door(posed.checked())
         except DoorError:
             if number == 0:
                 raise
@@ -97,125 +89,44 @@ def check_module(
 
 @dataclass(frozen=True)
 class _Door:
-    """One set of inputs: the whole, and every call of a submodule."""
+    """What the candidate gives at one set of inputs."""
 
-    whole: Whole
-    session: Session
-    units: tuple[Unit, ...]
-    walk: Walk
-
-    @classmethod
-    def of(
-        cls,
-        pair: Pairing,
-        given: Mapping[str, Tensor],
-        params: Mapping[str, Tensor],
-        upstreams: int,
-        seed: int,
-        timeout: float,
-        case: str,
-        called: str,
-    ) -> "_Door":
-        """Walk through the reference once. Raises DoorError where it does not take these inputs."""
-        matched = list(pair.units())
-        held, names = {**given, **params}, {name: name for name in params}
-        walk = Walk(pair.reference, {name: own for name, own, _ in matched}, list(held), len(given), names)
-        asked = ask(case, called, walk, held, {}, upstreams, seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            sites = walk.explore(*held.values())
-        calls = {name: list(seen) for name, seen in walk.seen.items()}
-        probes = {str(site): torch.zeros_like(calls[site.unit][site.call].outputs[site.part]).requires_grad_() for site in sites}
-        held |= probes
-        theirs = {name: other for name, _, other in matched}
-        labels = tuple(f"{site}, {type(theirs[site.unit]).__name__}" for site in sites)
-        whole = Whole(
-            case,
-            called,
-            replace(walk, names=list(held), sites=sites),
-            held,
-            {},
-            tuple((*upstream, *(None for _ in sites)) for upstream in asked.upstreams),
-            seed,
-            sites=sites,
-            labels=labels,
-            own=tuple(params),
-        )
-        foreign = not pair.load
-        other = Walk(pair.candidate, theirs, list(held), len(given), pair.params, sites, foreign)
-        candidate = TorchCandidate(other, called, timeout)
-        door = cls(whole, Session(candidate, whole.reference, {}, upstreams, seed, MAX_ELEMENTS), (), other)
-        units = tuple(
-            door._unit(pair, at, site, calls[site.unit][site.call], timeout) for at, site in enumerate(sites) if not site.part
-        )
-        return replace(door, units=units)
-
-    def _unit(self, pair: Pairing, at: int, site: Site, seen: Any, timeout: float) -> Unit:
-        """A submodule on the input and upstream gradient that the reference has there."""
-        own, other = pair.reference.get_submodule(site.unit), pair.candidate.get_submodule(pair.theirs(site.unit))
-        params = {name: value.detach().clone().requires_grad_(value.requires_grad) for name, value in own.named_parameters()}
-        prefix = len(pair.theirs(site.unit)) + 1 if site.unit else 0
-        mapping = {name: pair.theirs(f"{site.unit}.{name}" if site.unit else name)[prefix:] for name in params}
-        inputs = {name: value.clone().requires_grad_() for name, value in Replay.named(seen).items()} | params
-        reference = Replay(own, seen, {name: name for name in params})
-        candidate = TorchCandidate(Replay(other, seen, mapping, not pair.load), self.whole.labels[at], timeout)
-        session = Session(candidate, reference, {}, 1, self.whole.seed, MAX_ELEMENTS)
-        parts = [str(Site(site.unit, site.call, part)) for part in range(len(seen.outputs))]
-        upstream = tuple(self.whole.answers[Of("gradient", part)] for part in parts)
-        return Unit(
-            site,
-            session,
-            Question(self.whole.case, self.whole.labels[at], reference, inputs, {}, (upstream,), self.whole.seed),
-            at,
-        )
+    posed: Posed
 
     @cached_property
     def given(self) -> Given:
-        return self.session.give(self.whole)
+        return self.posed.session.give(self.posed.whole)
 
     @cached_property
     def rows(self) -> list[Row]:
         """End to end in the order of the computation, then layer by layer, then the contract."""
-        through = {row.symbol: row for row in compared(self.whole, self.given)}
-        ordered = [through[self.whole.quantity(of).symbol] for way in self.whole.order for of in way]
-        return [*ordered, *(row for unit in self.units for row in unit.rows), *self._duties()]
+        through = {row.symbol: row for row in compared(self.posed.whole, self.given)}
+        ordered = [through[self.posed.whole.quantity(of).symbol] for way in self.posed.whole.order for of in way]
+        return [*ordered, *(row for unit in self.posed.units for row in unit.rows), *self._duties]
 
-    def _duties(self) -> Iterator[Row]:
+    @cached_property
+    def _duties(self) -> list[Row]:
+        """What the module owes besides its numbers, as a function of its inputs."""
         if self.given.failure:
-            return
-        case, module = self.whole.case, self.whole.module
-        again = self.session.give(self.whole)
-        fix = "a second call with the same numbers gives something else: is something kept from the first, or random?"
-        pairs = [
-            (self.given.values[of], again.values.get(of), self.whole.scales.sigma[of])
-            for of in self.given.values
-            if of in self.whole.wanted
-        ]
-        known = [
-            (a, b, np.broadcast_to(s, a.shape))
-            for a, b, s in pairs
-            if a is not None and b is not None and s.shape == a.shape == b.shape
-        ]
-        if known:
-            once, twice, sigma = (np.concatenate([np.ravel(each) for each in of]) for of in zip(*known, strict=True))
-            yield duty(case, "called twice", twice, once, again.failure or fix, scale=sigma, module=module)
-        changed = np.array([float(name in self.given.outcome.changed) for name in SETTINGS])
-        yield duty(case, "settings unchanged", changed, np.zeros_like(changed), self.given.outcome.notes, module=module)
+            return []
+        candidate, question = self.posed.flat, self.posed.plain
+        given = give(candidate, question.inputs, question.params, question.upstreams, question.seed)
+        return [*duties(candidate, question, given), *accumulation(candidate, question, given)]
 
     @property
     def advice(self) -> Advice:
         """The submodules that are wrong by themselves, or what is wrong between them."""
-        case = self.whole.case
+        case = self.posed.whole.case
         if self.given.failure:
             return Advice(case, self.given.failure, False, (), (Line("title", self.given.failure),))
-        failing = [unit for unit in self.units if unit.fails]
+        failing = [unit for unit in self.posed.units if unit.fails]
         forward = [unit for unit in failing if unit.forward]
         chosen = forward or failing[::-1]
         if chosen:
             return self._own(chosen)
         through = [row for row in self.rows if row.comparison == END_TO_END]
         if any(Verdict(row.verdict).fails for row in through):
-            lines, matches = explained(self.whole, self.given.values, through, self.units, self.walk.seen)
+            lines, matches = explained(self.posed.whole, self.given.values, through, self.posed.units, self.posed.walk.seen)
             return Advice(case, lines[0].text, True, tuple(matches), tuple(lines))
         notes = [Line("known", f"{row.symbol}: {row.note}") for row in self.rows if Verdict(row.verdict).fails]
         title = "The gradients are right, and something else is not"
@@ -236,4 +147,4 @@ class _Door:
                 names = ", ".join(f"'{match['name']}'" for match in said.matches)
                 lines.append(Line("known", f"Also {said.location}{f': {names}' * bool(names)}."))
             matches += [{**match, "position": unit.at, "match": len(matches) + match["match"]} for match in said.matches]
-        return Advice(self.whole.case, lines[0].text, False, tuple(matches), tuple(lines))
+        return Advice(self.posed.whole.case, lines[0].text, False, tuple(matches), tuple(lines))

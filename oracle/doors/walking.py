@@ -63,6 +63,17 @@ def _copied(value: Any) -> Any:
     return mapped(value, lambda tensor: tensor.detach().clone())
 
 
+class Flat(torch.nn.Module):
+    """A module that returns the real tensors of another's output, whatever structure they come in."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tensors_in(self.inner(*inputs)))
+
+
 @dataclass
 class Walk:
     """A module as a function of the tensors named `names`: its inputs, parameters and probes.
