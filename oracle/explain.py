@@ -10,11 +10,11 @@ from manualbp import HalfSquaredError, Network, Quantity, Sigmoid, descend
 from manualbp.layer import Array
 from manualbp.textbook import notes333
 from oracle.case import Case
-from oracle.discrepancy import Row, compare
+from oracle.check import rows
+from oracle.discrepancy import Row
 from oracle.formulas import formula
 from oracle.manual_run import manual_run
-from oracle.rounding import scales
-from oracle.tables import END_TO_END, module_names
+from oracle.tables import END_TO_END
 from oracle.torch_run import torch_run
 
 
@@ -54,19 +54,10 @@ def explain(case: Case, alpha: float = 0.5) -> Explanation:
     case = replace(case, grad_loss=1.0)  # so that the loss's formula gives the numbers beside it
     hand, torch = manual_run(case), torch_run(case)
     network, found, wanted = case.network, hand.quantities(), torch.quantities()
-    rows = compare(
-        case.name,
-        END_TO_END,
-        module_names(network),
-        case.dtype,
-        found,
-        wanted,
-        scales(case, torch).through,
-        hand.failure or torch.failure,
-    )
+    judged = (row for row in rows(case, candidate=hand) if row.comparison == END_TO_END)
     steps = [
         Step(_part(quantity), quantity.symbol, formula(network, quantity), found.get(quantity), wanted.get(quantity), row)
-        for quantity, row in zip({**wanted, **found}, rows, strict=True)
+        for quantity, row in zip({**wanted, **found}, judged, strict=True)
     ]
     try:
         after = manual_run(replace(case, params=descend(case.params, hand.parameter_gradients, alpha))).loss

@@ -27,6 +27,8 @@ CASES = [
     "depth1/float64/Tanh/Identity/MSELoss(reduction='none')",
     "9-12-9x2/float64/ReLU/Softmax/CrossEntropyLoss",
     "notes/bfloat16/PReLU/Sigmoid/MSELoss",
+    "3-4-2x3/float64/SwiGLU/Identity/MSELoss",
+    "3-4-2x3/float64/Hardsigmoid/Identity/MSELoss",  # torch's slope has seven digits
 ]
 
 
@@ -118,6 +120,7 @@ def test_any_network_has_a_page(text):
     assert shown(page, "auto")["z[1]"] == pytest.approx(
         np.asarray(torch_run(case)["z[1]"], float).reshape(len(case.params[0]["weight"]), -1)[:6, :6].ravel().tolist(), rel=1e-12
     )
+    assert ('class="verdict ">reference' in page) == ("Hardsigmoid" in text)
     assert ("Not drawn" in page) == bool(found.no_nodes) == ("SwiGLU" in text)
     assert len(page) < 1_500_000
     assert 'class="verdict bad"' not in page

@@ -5,19 +5,19 @@ are summed over the batch. Each result is added up here from the numbers that ar
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from manualbp import Linear, Quantity
+from manualbp import Linear
 from manualbp.layer import Elementwise
 from manualbp.textbook.version2 import edge_name, number_nodes
-from oracle.discrepancy import Discrepancy, measure
+from oracle.discrepancy import Discrepancy
 from oracle.mutants.trial import Bench
 from oracle.teach import mathml
+from oracle.teach.judged import Judge
 
 #: Of a wide layer so many nodes are shown.
 NODES = 8
@@ -52,7 +52,7 @@ class Nodes:
     """A dense network of Linear and activation in turn, node by node, for the first sample."""
 
     def __init__(self, bench: Bench) -> None:
-        self.bench, self.case = bench, bench.case
+        self.bench, self.case, self.judge = bench, bench.case, Judge(bench)
         self.network = bench.case.network
         linears = [layer for layer in self.network.layers if isinstance(layer, Linear)]
         self.widths = [linears[0].in_features, *(layer.out_features for layer in linears)]
@@ -62,10 +62,6 @@ class Nodes:
     @property
     def depth(self) -> int:
         return len(self.layers) - 1
-
-    @cached_property
-    def _slots(self) -> dict[str, Quantity]:
-        return {quantity.symbol: quantity for quantity in self.bench.reference.quantities()}
 
     def value(self, kind: str, node: int) -> float:
         """By hand: "x", "z" or "a" of a node, or by these letters dC/d of it."""
@@ -98,11 +94,7 @@ class Nodes:
         return f"{'a' if self.place[j][0] else 'x'}{j}"
 
     def _worked(self, symbol: str, formula: str, numbers: Markup, result: float, slot: str, at: tuple[int, ...]) -> Worked:
-        quantity = self._slots[slot]
-        reference = np.asarray(self.bench.reference[slot])[at]
-        scale = np.broadcast_to(self.bench.scale.through[quantity], np.shape(self.bench.reference[slot]))[at]
-        found = np.asarray(result).astype(reference.dtype)
-        return Worked(symbol, formula, numbers, result, float(reference), measure(found, reference, scale))
+        return Worked(symbol, formula, numbers, result, float(self.judge.autograd(slot, at)), self.judge(slot, result, at))
 
     def sum_in(self, i: int) -> Worked:
         """The z of a node: the weighted sum over the nodes to its left."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from manualbp import Linear
+from manualbp.layer import Elementwise
 from oracle.mutants.trial import Bench
 
 Arrays = Mapping[str, Any]
@@ -175,8 +176,7 @@ def _last_layer(bench: Bench) -> Arrays:
     own = {"W": bench.case.params[at]["weight"], "delta": trace.gradients[at + 1], "a_left": trace.values[at]}
     if "bias" in bench.case.params[at]:
         own["b"] = bench.case.params[at]["bias"]
-    if at > 0:
-        layer, z = network.layers[at - 1], trace.values[at - 1]
-        _, residuals = layer.forward(bench.case.params[at - 1], z)
-        own["slope"] = layer.backward(bench.case.params[at - 1], residuals, np.ones_like(trace.values[at]))[0]
+    if at > 0 and isinstance(layer := network.layers[at - 1], Elementwise):
+        z = np.asarray(trace.values[at - 1], np.float64)
+        own["slope"] = layer.value_and_vjp(z, np.ones_like(z))[1]
     return own

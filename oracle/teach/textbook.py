@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from manualbp import Linear, Quantity
+from manualbp import Linear
 from manualbp.textbook import functions, joined, version1, version2
 from oracle.case import FULL_DTYPES, Case
-from oracle.discrepancy import Discrepancy, measure
+from oracle.discrepancy import Discrepancy
 from oracle.mutants.trial import Bench
+from oracle.teach.judged import Judge
 
 ACTIVATIONS = {"Sigmoid": functions.sigmoid, "Tanh": functions.tanh, "ReLU": functions.relu, "Identity": functions.identity}
 COSTS = {
@@ -84,16 +85,9 @@ def side_by_side(bench: Bench) -> dict[str, dict[str, Discrepancy]]:
     with np.errstate(all="ignore"):
         versions = form.versions()
     forms = {**versions, "general chain": {q.symbol: array for q, array in bench.honest.quantities().items()}}
-    wanted: dict[Quantity, Any] = bench.reference.quantities()
+    judge = Judge(bench)
     return {
-        quantity.symbol: {
-            name: measure(_in(found.get(quantity.symbol), array.dtype), array, bench.scale.through[quantity])
-            for name, found in forms.items()
-        }
-        for quantity, array in wanted.items()
-        if quantity.symbol.startswith(("dC/dW", "dC/db"))
+        symbol: {name: judge(symbol, found.get(symbol)) for name, found in forms.items()}
+        for symbol in judge.quantities
+        if symbol.startswith(("dC/dW", "dC/db"))
     }
-
-
-def _in(array: Any, dtype: Any) -> Any:
-    return None if array is None else array.astype(dtype)
