@@ -67,18 +67,13 @@ class Question:
 
     @cached_property
     def scales(self) -> CallableScales:
-        """The rounding scale of everything that is looked at."""
-        return callable_scales(
-            self.reference,
-            self.inputs,
-            self.params,
-            self.upstreams,
-            self.wanted,
-            self.dtype,
-            keep=self.keep,
-            replicas=self.replicas,
-            seed=self.seed,
-        )
+        """The rounding scale of everything that is looked at. Raises DoorError where the reference fails in float64."""
+        given = (self.reference, self.inputs, self.params, self.upstreams, self.wanted, self.dtype)
+        try:
+            return callable_scales(*given, keep=self.keep, replicas=self.replicas, seed=self.seed)
+        except (RuntimeError, ValueError, ArithmeticError) as error:
+            first = str(error).partition("\n")[0]
+            raise DoorError(f"the reference raises {type(error).__name__} where its rounding is measured: {first}") from error
 
     @cached_property
     def hulls(self) -> dict[Of, tuple[Array, Array]]:

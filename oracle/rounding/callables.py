@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from oracle.rounding.expressions import PlainOperations
-from oracle.rounding.scales import JUMPS, floor, format_of, furthest, response
+from oracle.rounding.scales import JUMPS, USUAL, floor, format_of, furthest, response
 from oracle.rounding.single import Comparisons, SingleDecisions, SingleNoise
 from oracle.verdict import TOLERANCE
 
@@ -141,10 +141,12 @@ def callable_scales(
 
     The copies run one after the other, so that no more is held than one of them in float64, and of each what `keep` picks.
     """
-    seen = Comparisons()
+    seen, plain = Comparisons(), _takes_plain(function, inputs, params, upstreams, seed)
 
     def copies(modes: Sequence[Any]) -> dict[Of, NDArray[np.float64]]:
-        found = [_plainly(function, inputs, params, upstreams, mode=mode, keep=keep, seed=seed) for mode in modes]
+        found = [
+            run(function, inputs, params, upstreams, mode=mode, wide=True, plain=plain, keep=keep, seed=seed) for mode in modes
+        ]
         return {of: np.stack([each[of].double().numpy() for each in found]) for of in found[0]}
 
     with np.errstate(all="ignore"):
@@ -153,8 +155,11 @@ def callable_scales(
         sigma = {of: np.maximum(floor(reference[of], array[0], dtype), _response(array)) for of, array in moved.items()}
         reach = seen.reach(TOLERANCE)
         if any(each is not None for each in reach):
-            for of, array in copies([SingleDecisions(copy, reach) for copy in range(1, OTHERWISE + 1)]).items():
-                sigma[of] = sigma[of] + furthest(moved[of][0], array) * (JUMPS / TOLERANCE)
+            fallen = copies([SingleDecisions(copy, seen, reach) for copy in range(1, OTHERWISE + 1)])
+            free = copies([SingleNoise(format_of(dtype), copy, replicas, seed + 1, None) for copy in range(1, replicas + 1)])
+            for of, scale in sigma.items():
+                jump, beyond = (furthest(moved[of][0], array[of]) for array in (fallen, free))
+                sigma[of] = scale + np.maximum(jump, beyond - USUAL * scale) * (JUMPS / TOLERANCE)
     return CallableScales(sigma, {of: array[0] for of, array in moved.items()})
 
 
@@ -168,17 +173,17 @@ def callable_hulls(
     function: Callable[..., Any], inputs: Named, params: Named, upstreams: Sequence[Upstream], *, keep: Keep | None = None
 ) -> dict[Of, tuple[NDArray[Any], NDArray[Any]]]:
     """From where to where each element goes when comparisons of equal numbers fall either way."""
-    found = [
-        _plainly(function, inputs, params, upstreams, mode=SingleDecisions(copy, ties=True), keep=keep)
-        for copy in range(1, OTHERWISE + 1)
-    ]
+    plain = _takes_plain(function, inputs, params, upstreams, 0)
+    modes = [SingleDecisions(copy, ties=True) for copy in range(1, OTHERWISE + 1)]
+    found = [run(function, inputs, params, upstreams, mode=mode, wide=True, plain=plain, keep=keep) for mode in modes]
     stacked = {of: np.stack([each[of].double().numpy() for each in found]) for of in found[0]}
     return {of: (array.min(axis=0), array.max(axis=0)) for of, array in stacked.items()}
 
 
-def _plainly(*args: Any, **options: Any) -> dict[Of, Tensor]:
-    """A run in float64 with torch's kernels taken apart; as they are where these arguments are not for the plain ones."""
+def _takes_plain(function: Callable[..., Any], inputs: Named, params: Named, upstreams: Sequence[Upstream], seed: int) -> bool:
+    """Whether torch's kernels can be taken apart here, or these arguments are not for the plain ones."""
     try:
-        return run(*args, wide=True, plain=True, **options)
+        run(function, inputs, params, upstreams, wide=True, plain=True, seed=seed)
     except (TypeError, ValueError, RuntimeError, IndexError):
-        return run(*args, wide=True, **options)
+        return False
+    return True

@@ -280,7 +280,7 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
             squares = (first / rows).square_() @ (second / columns).square_()  # which neither overflow nor underflow
             size, length = rows * columns, first.shape[-1]
         else:
-            added, (terms,), axes = [], tensors, args[1] if len(args) > 1 else tuple(range(tensors[0].ndim))
+            added, (terms,), axes = [], tensors, (args[1] if len(args) > 1 else None) or tuple(range(tensors[0].ndim))
             most = _largest(terms, axes)
             squares = func((terms / most).square_(), *args[1:], **kwargs)
             size, length = most.reshape(squares.shape), terms.numel() // max(squares.numel(), 1)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oracle.rounding.noise import STRONG, Decisions, Format, Groups, RoundingNoise, toss
+from oracle.rounding.noise import FURTHER, STRONG, Decisions, Format, Groups, RoundingNoise, toss
 
 #: So far apart are the coins of one copy and the next.
 APART = 7919
@@ -56,9 +56,9 @@ class Comparisons:
 
 
 class SingleNoise(RoundingNoise):  # type: ignore[no-untyped-call]
-    """Noise of a strength in every operation; copy 0 has none, and fills `seen`."""
+    """Noise of a strength in every operation; copy 0 has none, and fills `seen`. Without it every copy decides for itself."""
 
-    def __init__(self, format: Format, copy: int, replicas: int, seed: int, seen: Comparisons) -> None:
+    def __init__(self, format: Format, copy: int, replicas: int, seed: int, seen: Comparisons | None) -> None:
         super().__init__(_Single(1, 0), format, 0.0, seed + copy * APART)
         self.strength = 0.0 if copy == 0 else 1.0 if copy <= replicas // 2 else STRONG
         self.copy, self.seen, self.compared = copy, seen, 0
@@ -87,7 +87,9 @@ class SingleNoise(RoundingNoise):  # type: ignore[no-untyped-call]
     def decide(self, func: Any, *args: Any, **kwargs: Any) -> Any:
         at, seen = self.compared, self.seen
         self.compared += 1
-        difference = (args[0] - args[1] if len(args) > 1 else args[0]).detach()
+        if seen is None:
+            return func(*args, **kwargs)
+        difference = _difference(args)
         if self.copy == 0:
             result = func(*args, **kwargs)
             seen.differences.append(difference.clone())
@@ -103,19 +105,28 @@ class SingleNoise(RoundingNoise):  # type: ignore[no-untyped-call]
 class SingleDecisions(Decisions):  # type: ignore[no-untyped-call]
     """No noise, and comparisons that fall otherwise: all for larger in copy 1, for smaller in copy 2, by a coin in the others."""
 
-    def __init__(self, copy: int, reach: Sequence[Tensor | None] = (), *, ties: bool = False) -> None:
+    def __init__(
+        self, copy: int, seen: Comparisons | None = None, reach: Sequence[Tensor | None] = (), *, ties: bool = False
+    ) -> None:
         super().__init__(_Single(1, 0), reach, ties=ties)
-        self.copy = copy
+        self.copy, self.seen = copy, seen
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         whole = _plainly if func in _SCALES else super().__torch_dispatch__
         return in_float64(whole, func, types, args, kwargs)
 
     def decide(self, func: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.reach and (self.at >= len(self.reach) or not _fits(self.reach[self.at], args)):
+        if self.seen and (self.at >= len(self.reach) or self.seen.differences[self.at].shape != _difference(args).shape):
             self.at += 1
             return func(*args, **kwargs)
         return super().decide(func, *args, **kwargs)
+
+    def _within(self, difference: Tensor, given: Tensor | None) -> Tensor:
+        assert self.seen is not None
+        exact = self.seen.differences[self.at - 1]
+        fallen = (difference[:, 0] - exact).abs().nan_to_num_(0.0).mul_(FURTHER)
+        reach = fallen if given is None else torch.maximum(fallen, given)
+        return torch.where(exact.abs() <= reach, reach, 0.0)
 
     def _sides(self, difference: Tensor) -> Tensor:
         if self.copy in (1, 2):
@@ -127,8 +138,10 @@ def _plainly(func: Any, _types: Any, args: Sequence[Any], kwargs: Any) -> Any:
     return func(*args, **kwargs)
 
 
-def _fits(reach: Tensor | None, args: Sequence[Any]) -> bool:
-    return reach is None or reach.shape[1:] == (args[0] - args[1] if len(args) > 1 else args[0]).shape
+def _difference(args: Sequence[Any]) -> Tensor:
+    """What a comparison looks at the sign of."""
+    found: Tensor = args[0] - args[1] if len(args) > 1 else args[0]
+    return found.detach()
 
 
 def in_float64(call: Callable[..., Any], func: Any, types: Any, args: Sequence[Any], kwargs: Any) -> Any:
