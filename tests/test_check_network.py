@@ -10,8 +10,12 @@ import pytest
 import torch
 
 import manualbp as mb
+from oracle.diagnosis.evidence import named_slots
 from oracle.doors.errors import DoorError
+from oracle.doors.forms import BIASES, LAYOUTS, Form, Place
 from oracle.doors.network import check_network
+from oracle.doors.reading import Reader
+from support import ACTIVATIONS, LOSSES, for_rows, link
 
 sys.path.insert(0, str(Path(__file__).parent / "foreign"))
 from named import lines, names, wrong  # shared with the tests beside it
@@ -268,6 +272,12 @@ def steps(params, x, y):
     return found
 
 
+def taken(params, x, y):
+    found = course(params, x, y)
+    del params["b2"]
+    return found
+
+
 def normalised(params, x, y):
     x -= x.mean()
     return course(params, x + 0, y) | {"dW1": None}
@@ -275,6 +285,10 @@ def normalised(params, x, y):
 
 def noisy(params, x, y):
     return course(params, x * np.random.default_rng().uniform(0.9, 1.1), y)
+
+
+def by_memory(params, x, y):
+    return course(params, np.ravel(x, order="K").reshape(x.shape), y)
 
 
 def unsettled(params, x, y):
@@ -288,8 +302,10 @@ def unsettled(params, x, y):
     [
         (Accumulating(), "called twice", "still there"),
         (steps, "params unchanged", "work on a copy"),
+        (taken, "params unchanged", "work on a copy"),
         (normalised, "x unchanged", "work on a copy"),
         (noisy, "called twice", "random"),
+        (by_memory, "another order of memory", "lie in memory"),
         (unsettled, "settings unchanged", "default dtype"),
     ],
 )
@@ -370,6 +386,8 @@ X, Y = np.ones((4, 6)), np.zeros(6, int)
         (NETWORK, {"params": [np.ones((4, 5)), np.ones(5), np.ones((5, 3)), np.ones(3)]}, "transposed=True"),
         (NETWORK, {"layout": "row"}, "layout takes 'columns' or 'rows'"),
         (NETWORK, {"bias": "col"}, "bias takes"),
+        (NETWORK, {"l2": "much"}, "l2 takes a number"),
+        (NETWORK, {"timeout": 0}, "timeout takes seconds"),
         (mb.Network((mb.Tanh(),), mb.MSELoss()), {}, "pass x"),
     ],
 )  # fmt: skip
@@ -393,3 +411,34 @@ def test_the_same_seed_gives_the_same_table():
     first, second = (check_network(gradients, NETWORK, seed=seed).table for seed in (1, 1))
     assert first.equals(second)
     assert not first.equals(check_network(gradients, NETWORK, seed=2).table)
+
+
+class ByHand:
+    """manualbp's own backpropagation behind the door, with every quantity that there is, in somebody's layout."""
+
+    def __init__(self, network, **form):
+        self.form = Form(network, **form)
+
+    def __call__(self, params, x, y):
+        form = self.form
+        trace = mb.backpropagate(form.network, Reader(form).parameters(params), form.data_in(x), form.data_in(y))
+        found = {}
+        for slot, quantity in named_slots(form.network).items():
+            array = slot.of(trace)
+            if slot.what == "parameter":
+                array = form.parameter_out(Place(slot.at, slot.name), array)
+            found[quantity.symbol] = form.data_out(array) if slot.what != "parameter" and np.ndim(array) else array
+        return found
+
+
+EVERY = [*((record, mb.CrossEntropyLoss()) for record in ACTIVATIONS), *((mb.Tanh(), loss) for loss in LOSSES if loss.reduction == "mean")]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_every_activation_and_loss_goes_through_the_door(part):
+    for number, (hidden, loss) in list(enumerate(EVERY))[part::4]:
+        hidden, loss = for_rows(hidden, 5), for_rows(loss, 3)
+        network = mb.Network.dense((4, 5, 3 * len(loss.inputs)), hidden, link(loss), loss)
+        form = {"layout": LAYOUTS[number % 2], "transposed": part > 1, "bias": list(BIASES)[number % 3]}
+        report = check_network(ByHand(network, **form), network, dtype=("float64", "float32")[part % 2], degenerate=False, **form)
+        assert report.ok, (hidden, loss, lines(report))

@@ -10,6 +10,7 @@ from manualbp import Linear, Trace
 from oracle.case import Case
 from oracle.diagnosis import Diagnosis, Location, Match, Part
 from oracle.diagnosis.evidence import Slot, apart, named_slots
+from oracle.doors.errors import DoorError
 from oracle.roundoff import Scales, unit_roundoff
 from oracle.verdict import TOLERANCE
 
@@ -20,7 +21,10 @@ FORMULA = "dC/dW[l] = delta[l] a[l-1]^T + lambda W[l], with the lambda of the co
 
 def factor(l2: L2, case: Case) -> float:
     """The lambda of this case."""
-    return float(l2(case.x.shape[-1]) if callable(l2) else l2)
+    found = l2(case.x.shape[-1]) if callable(l2) else l2
+    if isinstance(found, bool) or not isinstance(found, int | float | np.number) or not np.isfinite(found):
+        raise DoorError(f"l2 takes a number, or a function of the batch size that gives one; got {found!r}.")
+    return float(found)
 
 
 def without(trace: Trace, case: Case, factor: float) -> Trace:
