@@ -226,6 +226,8 @@ def test_outputs_are_a_tuple_and_each_has_its_gradient():
     assert quantities == {"output 1"}
     assert "forward pass" in report.diagnosis
     assert failing(lambda x: x.sin(), reference=both)[0] >= {"output 1", "dC/dx"}
+    report = failing(lambda x: (*both(x), x), reference=both)[1]
+    assert "it returns 3 outputs, and the reference 2" in report.diagnosis
 
 
 def test_only_what_requires_a_gradient_is_asked_for_one():
@@ -244,6 +246,7 @@ def test_a_failing_input_is_made_small_and_round():
 
     report = failing(square(backward=backward), 3 * X)[1]
     assert "A small input that fails: x = [[3.]], upstream gradient = [[" in report.diagnosis
+    assert "elements are wrong: only where x > 0, though not all of those" in report.diagnosis
 
 
 # What is drawn.
@@ -259,7 +262,7 @@ def test_descriptions_are_drawn_in_shapes_that_break_things():
         "1x7,7x3/4 is 1",
         "4x1,1x3/7 is 1",
         "4x7,7x1/3 is 1",
-        "33x35,35x37/odd sizes",
+        "33x35,35x5/odd sizes",
     }
 
 

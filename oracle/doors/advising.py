@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from oracle.diagnosis import Line, Part
+from oracle.diagnosis.evidence import apart
 from oracle.diagnosis.likenesses import Factor, Look, likenesses, usual_factors
+from oracle.diagnosis.regions import about, told
 from oracle.discrepancy import Row
 from oracle.doors.candidates import Given
 from oracle.doors.errors import DoorError
@@ -19,7 +21,7 @@ from oracle.doors.shrink import shrunk
 from oracle.rounding.callables import Of, run
 from oracle.sweep import Advice
 from oracle.tables import END_TO_END
-from oracle.verdict import Verdict
+from oracle.verdict import TOLERANCE, Verdict
 
 if TYPE_CHECKING:
     from oracle.doors.session import Session
@@ -155,8 +157,8 @@ def _named(question: Question, given: Given, wrong: Sequence[Row]) -> tuple[list
             {**Part(look.name, 0, look.explanation, "", "", name)._asdict(), "sigmas": look.sigmas, "match": number}
             for number, look in enumerate(looks, len(matches))
         ]
-    if not matches:
-        lines.append(Line("what", "No mistake that is known gives these numbers, and they look like nothing simple."))
+        if not looks:
+            lines.append(Line("what", f"{name} looks like nothing simple: {_region(question, of, given.values.get(of))}."))
     return lines, matches
 
 
@@ -166,6 +168,18 @@ def _looks(question: Question, of: Of, found: Any) -> list[Look]:
     axes = [f"axis {number}" for number in range(wanted.ndim)] if wanted.ndim != 2 else ["rows", "columns"]
     others = list(_others(question, of)) if of.kind == "gradient" else []
     return likenesses(found, wanted, sigma, question.dtype, axes, list(_factors(question)), others)
+
+
+def _region(question: Question, of: Of, found: Any) -> str:
+    """Which elements are wrong."""
+    wanted, inputs = question.wanted[of], question.inputs.items()
+    if np.shape(found) != wanted.shape:
+        return f"its shape is {np.shape(found)}, and should be {wanted.shape}"
+    conditions = [each for name, value in inputs for each in about(name, _plain(value))]
+    for upstream in question.upstreams[of.upstream] if of.kind == "gradient" else ():
+        conditions += [] if upstream is None else about("upstream gradient", array_of(upstream))
+    axes = [f"axis {number}" for number in range(wanted.ndim)] if wanted.ndim != 2 else ["row", "column"]
+    return told(~(apart(found, wanted, question.scales.sigma[of]) <= TOLERANCE), conditions, axes)
 
 
 def _factors(question: Question) -> Iterator[Factor]:

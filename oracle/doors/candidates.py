@@ -81,6 +81,9 @@ class TorchCandidate:
         given, own, result = self._forward(inputs, params)
         outputs = outputs_of(result)
         found |= {Of("output", str(number)): array_of(output) for number, output in enumerate(outputs)}
+        for upstream in upstreams[:1]:
+            if len(upstream) != len(outputs):
+                raise ValueError(f"it returns {len(outputs)} outputs, and the reference {len(upstream)}")
         leaves = {name: leaf for name, leaf in {**given, **own}.items() if leaf.requires_grad}
         for number, upstream in enumerate(upstreams):
             handed = [None if each is None else array_of(each) for each in upstream]

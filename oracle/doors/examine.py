@@ -9,7 +9,6 @@ from manualbp import Quantity
 from oracle.discrepancy import Row, compare
 from oracle.doors.candidates import Given
 from oracle.doors.question import Question
-from oracle.rounding.callables import Of
 from oracle.tables import END_TO_END
 
 
@@ -43,14 +42,3 @@ def compared(question: Question, given: Given, comparison: str = END_TO_END) -> 
 def _none_is_zero(array: Any, wanted: Any) -> Any:
     """A gradient that is 0 everywhere may be left out."""
     return np.zeros_like(wanted) if array is None and wanted is not None and not wanted.any() else array
-
-
-def surplus(question: Question, given: Given) -> list[str]:
-    """Outputs that the reference does not have."""
-    return [of.name for of in given.values if of.kind == "output" and of not in question.answers]
-
-
-def wrong(rows: list[Row], question: Question, fails: Any) -> list[Of]:
-    """What fails among outputs and gradients."""
-    failing = {row.symbol for row in rows if row.comparison == END_TO_END and fails(row)}
-    return [of for of in question.wanted if question.quantity(of).symbol in failing]
