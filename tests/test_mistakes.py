@@ -36,18 +36,19 @@ from manualbp import (
     TripletMarginLoss,
 )
 from oracle import alone, suite
-from oracle.case import Case
+from oracle.case import Case, Spec
 from oracle.check import rows
+from oracle.inputs import build
 from oracle.manual_run import layerwise_run, manual_run
 from oracle.mistakes import AssemblyMistake, Step, StepMistake, catalogue, planted
 from oracle.mistakes.binary import _positive, _share, sigmoid
 from oracle.mistakes.classification import Labels, _labels
 from oracle.mistakes.features import _halves, _shares
 from oracle.mistakes.margins import _cosine, _norm, _right_norm
-from oracle.mistakes.mistake import same
 from oracle.mistakes.options import OPTIONS
 from oracle.mistakes.parts import columns, grad_input, of_terms, on
 from oracle.mistakes.regression import _curved, _gauss, _inside, _outside, _width
+from oracle.mistakes.sameness import same
 from oracle.torch_run import torch_run
 from oracle.verdict import Verdict
 from support import ACTIVATIONS, LOSSES, draw, link
@@ -284,6 +285,22 @@ def test_no_mistake_at_all_is_equivalent_and_one_in_a_million_is_not(position):
     short = draw([Tanh(), Identity()], MSELoss(), (4, 4, 4), 5, dtype="float16")
     assert scaled(1 + 1e-6).equivalent(short, position), "what float16 cannot show"
     assert not scaled(1.1).equivalent(short, position)
+
+
+def test_what_rounding_hides_is_equivalent_and_what_it_does_not_is_not():
+    """A formula for p - y that cancels otherwise; vectors of one number, whose angle never changes."""
+    other = next(mistake for mistake in catalogue() if mistake.name == "ignored samples given a gradient")
+    case = build(Spec.parse("many/float32/Hardswish/ReGLU/CrossEntropyLoss"))
+    assert other.equivalent(case, 4)
+    assert not next(mistake for mistake in catalogue() if mistake.name == "the loss's sign").equivalent(case, 4)
+    twice = next(mistake for mistake in catalogue() if mistake.name == "factor 2 too much")
+    flat = draw([Tanh(), Identity()], CosineEmbeddingLoss(), (2, 3, 1), 4, dtype="float32")
+    flat = replace(flat, target=np.ones(4, "f4"))
+    reference = torch_run(flat)
+    assert not twice.equivalent(flat, 4)
+    assert twice.equivalent(flat, 4, reference), "autograd is further off than that"
+    wide = draw([Tanh(), Identity()], CosineEmbeddingLoss(), (2, 3, 3), 4, dtype="float32")
+    assert not twice.equivalent(wide, 4, torch_run(wide))
 
 
 @pytest.mark.parametrize(

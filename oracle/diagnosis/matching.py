@@ -13,7 +13,8 @@ from oracle.diagnosis.evidence import Evidence, Slot, State
 from oracle.diagnosis.location import Location
 from oracle.manual_run import manual_run
 from oracle.mistakes import catalogue
-from oracle.mistakes.mistake import Gradients, Mistake, Step, StepMistake
+from oracle.mistakes.mistake import Mistake, StepMistake
+from oracle.mistakes.step import Gradients, Step
 
 #: So many equally good combinations are listed.
 LISTED = 12

@@ -5,7 +5,8 @@ from functools import cache
 from importlib import import_module
 
 from oracle.case import Case
-from oracle.mistakes.mistake import AssemblyMistake, Mistake, Step, StepMistake
+from oracle.mistakes.mistake import AssemblyMistake, Mistake, StepMistake
+from oracle.mistakes.step import Step
 
 #: One file for each family, in the order of the catalogue.
 FAMILIES = (

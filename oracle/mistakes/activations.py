@@ -26,8 +26,9 @@ from manualbp import (
     Threshold,
 )
 from manualbp.layer import Elementwise
-from oracle.mistakes.mistake import Gradients, Step, StepMistake, record
+from oracle.mistakes.mistake import StepMistake
 from oracle.mistakes.parts import Wrong, columns, on, wide
+from oracle.mistakes.step import Gradients, Step, record
 from oracle.regimes import neighbour
 
 DELTA = "delta[l] = dC/da[l] * g'(z[l])"

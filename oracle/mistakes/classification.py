@@ -8,8 +8,9 @@ import numpy as np
 from manualbp import CrossEntropyLoss, NLLLoss
 from manualbp.layer import Array
 from oracle.mistakes.features import softmax
-from oracle.mistakes.mistake import Gradients, Step, StepMistake
+from oracle.mistakes.mistake import StepMistake
 from oracle.mistakes.parts import Wrong, on, wide
+from oracle.mistakes.step import Gradients, Step
 
 LOGITS = "dC/dz_j = (p_j sum_i q_i - q_j) / N, which is p - y without weights and smoothing"
 NLL = "dC/da_i = -w[y] [i = y] / sum w[y]"

@@ -7,8 +7,9 @@ import numpy as np
 
 from manualbp import GEGLU, GLU, LogSoftmax, ReGLU, Softmax, Softmax2d, Softmin, SwiGLU
 from manualbp.layer import Array
-from oracle.mistakes.mistake import Gradients, Step, StepMistake
+from oracle.mistakes.mistake import StepMistake
 from oracle.mistakes.parts import Wrong, on, wide
+from oracle.mistakes.step import Gradients, Step
 
 SOFTMAX = "dC/dz_j = a_j (dC/da_j - sum_i dC/da_i a_i)"
 LOG_SOFTMAX = "dC/dz_j = dC/da_j - exp(a_j) sum_i dC/da_i"

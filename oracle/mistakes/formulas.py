@@ -25,8 +25,9 @@ from manualbp import (
 )
 from manualbp.layer import Array, Elementwise
 from oracle.mistakes.activations import DELTA
-from oracle.mistakes.mistake import Gradients, Step, StepMistake
+from oracle.mistakes.mistake import StepMistake
 from oracle.mistakes.parts import Wrong, on, wide
+from oracle.mistakes.step import Gradients, Step
 
 #: Activations z h(z), whose derivative has two terms by the product rule.
 _product = on(SiLU, Mish, GELU, Hardswish)

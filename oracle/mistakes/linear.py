@@ -7,8 +7,9 @@ import numpy as np
 
 from manualbp import Linear, Network
 from manualbp.layer import Array
-from oracle.mistakes.mistake import Gradients, Step, StepMistake, record
+from oracle.mistakes.mistake import StepMistake
 from oracle.mistakes.parts import columns, grad_input, on, times, wide
+from oracle.mistakes.step import Gradients, Step, record
 
 INPUT = "dC/da[l-1] = W[l]^T delta[l]"
 WEIGHT = "dC/dW[l] = delta[l] a[l-1]^T"

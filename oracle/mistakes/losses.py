@@ -10,8 +10,9 @@ from manualbp import AdaptiveLogSoftmaxWithLoss, CTCLoss, LinearCrossEntropyLoss
 from manualbp.layer import Array
 from manualbp.loss import Loss, ReducedLoss
 from manualbp.targets import NoTarget, Signs
-from oracle.mistakes.mistake import Gradients, Step, StepMistake
+from oracle.mistakes.mistake import StepMistake
 from oracle.mistakes.parts import Wrong, grad_params, on, times, wide
+from oracle.mistakes.step import Gradients, Step
 
 REDUCTION = "C = sum of the terms / their number for 'mean', / m for 'batchmean', / 1 for 'sum'"
 CHAIN = "dC'/da = dC'/dC dC/da"

@@ -15,8 +15,9 @@ from manualbp import (
     TripletMarginWithDistanceLoss,
 )
 from manualbp.layer import Array
-from oracle.mistakes.mistake import Gradients, Step, StepMistake
+from oracle.mistakes.mistake import StepMistake
 from oracle.mistakes.parts import Terms, of_terms, on, times, wide
+from oracle.mistakes.step import Gradients, Step
 
 HINGE = "the slope of max(0, z) is 1 for z > 0 and 0 for z < 0"
 COSINE = "dcos/du = v / (|u| |v|) - cos u / |u|^2"

@@ -3,89 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from manualbp import Network, Trace
-from manualbp.layer import Array
-from oracle.case import Case, float_info
+from manualbp import Network, Quantity, Trace
+from oracle.case import Case
 from oracle.manual_run import manual_run
-
-#: What a backward step returns: dC/d input, and dC/d parameters by name.
-Gradients = tuple[Array, dict[str, Array]]
-
-#: Numbers that differ by less than this part of themselves in float64 are the same number, computed in another order.
-SAME = 2.0**-30
-#: And so are those that differ by so many unit roundoffs of the case's own dtype: there the difference cannot show.
-ROUNDING = 16.0
-
-
-@dataclass(frozen=True)
-class Step:
-    """One backward step, with everything that code at this place has at hand.
-
-    `position` is the layer's place in the chain, and the length of the chain for the loss. values[i] is the input of layer i and
-    gradients[i] is dC/d values[i]; of those, the ones behind this step are known, the others None.
-    """
-
-    case: Case
-    position: int
-    values: tuple[Any, ...]
-    gradients: tuple[Any, ...]
-
-    @property
-    def layer(self) -> Any:
-        """The layer, or the loss."""
-        return record(self.case.network, self.position)
-
-    @property
-    def is_loss(self) -> bool:
-        """True for the first step back."""
-        return self.position == len(self.case.network.layers)
-
-    @property
-    def params(self) -> dict[str, Array]:
-        """The layer's own parameters."""
-        return self.case.params[self.position] if self.position < len(self.case.params) else {}
-
-    @property
-    def input(self) -> Array:
-        """What the layer or the loss was given, (features, *extra, m)."""
-        return self.values[self.position]
-
-    @property
-    def output(self) -> Array:
-        """What the layer made of it."""
-        return self.values[self.position + 1]
-
-    @property
-    def upstream(self) -> Any:
-        """dC/d output; for the loss the upstream gradient of C itself."""
-        return self.case.grad_loss if self.is_loss else self.gradients[self.position + 1]
-
-    @property
-    def m(self) -> int:
-        """The batch size."""
-        return self.case.x.shape[-1]
-
-    @cached_property
-    def right(self) -> Gradients:
-        """What the step should return."""
-        return self.through()
-
-    def through(self, layer: Any = None, input: Any = None, upstream: Any = None, target: Any = None) -> Gradients:
-        """The backward pass with this step's parameters, where the layer or loss, or one of its arrays, is another."""
-        layer = self.layer if layer is None else layer
-        given = (self.input if input is None else input, self.case.target if target is None else target)
-        _, residuals = layer.forward(self.params, *given[: 1 + self.is_loss])
-        return layer.backward(self.params, residuals, self.upstream if upstream is None else upstream)
-
-
-def record(network: Network, position: int) -> Any:
-    """The layer at this position, or the loss behind the last."""
-    return (*network.layers, network.loss)[position]
+from oracle.mistakes.sameness import in_float64, same
+from oracle.mistakes.step import Gradients, Step, behind, moved, step_of
+from oracle.roundoff import unit_roundoff
 
 
 @dataclass(frozen=True)
@@ -119,8 +46,11 @@ class Mistake(ABC):
         return honest
 
     @abstractmethod
-    def equivalent(self, case: Case, position: int) -> bool:
-        """True where the mistake changes nothing that the case's dtype can show: decided in float64, and not by a verdict."""
+    def equivalent(self, case: Case, position: int, reference: Trace | None = None) -> bool:
+        """True where the mistake changes nothing that the case's dtype can show: decided in float64, and not by a verdict.
+
+        What cannot show is also what changes a number by less than `reference`, autograd's trace in this dtype, is itself off.
+        """
 
 
 @dataclass(frozen=True)
@@ -149,7 +79,7 @@ class StepMistake(Mistake):
         """The honest trace with the step done wrong on the given numbers; the layers before it go on from what comes out."""
         gradients, parameters = list(honest.gradients), list(honest.parameter_gradients)
         with np.errstate(all="ignore"):
-            step = Step(case, position, given.values, _behind(given.gradients, position))
+            step = Step(case, position, given.values, behind(given.gradients, position))
             _put(gradients, parameters, position, self._spoilt(step))
             for at in reversed(before):
                 _put(gradients, parameters, at, Step(case, at, honest.values, tuple(gradients)).right)
@@ -161,14 +91,36 @@ class StepMistake(Mistake):
         dtype = step.case.dtype
         return np.asarray(gradient).astype(dtype), {name: np.asarray(own).astype(dtype) for name, own in parameters.items()}
 
-    def equivalent(self, case: Case, position: int) -> bool:
+    def equivalent(self, case: Case, position: int, reference: Trace | None = None) -> bool:
         judged = case if self.loses_digits else in_float64(case)
-        honest = manual_run(judged)
+        steps = [step_of(judged, position, manual_run(judged))]
+        if reference is not None and not any(
+            array is None for array in (reference.values[position], *reference.gradients[position + 1 :][:1])
+        ):
+            steps.append(step_of(judged, position, reference))
         with np.errstate(all="ignore"):
-            step = Step(judged, position, honest.values, _behind(honest.gradients, position))
-            (gradient, parameters), (right, others) = self._spoilt(step), step.right
-        pairs = [(gradient, right), *((parameters[name], others[name]) for name in others.keys() & parameters.keys())]
-        return parameters.keys() == others.keys() and all(same(found, wanted, case.dtype) for found, wanted in pairs)
+            return all(self._hidden(step, case.dtype, reference) for step in steps)
+
+    def _hidden(self, step: Step, dtype: np.dtype[Any], reference: Trace | None) -> bool:
+        """Whether what the step returns is right as far as this dtype can show.
+
+        Moving each number that the step is given by a unit roundoff may not move the right result by less; nor may autograd
+        be further off.
+        """
+        found, wanted = _by_name(self._spoilt(step)), _by_name(step.right)
+        if found.keys() != wanted.keys():
+            return False
+        near = [_by_name(other.right) for other in moved(step, unit_roundoff(dtype))]
+        if reference is not None:
+            held = reference.parameter_gradients
+            own = held[step.position] if step.position < len(held) else {}
+            near.append(_by_name((reference.gradients[step.position], own)))
+
+        def blur(name: str) -> Any:
+            others = [each[name] for each in near if each.get(name) is not None]
+            return np.max([np.abs(np.asarray(other, np.float64) - wanted[name]) for other in others], axis=0)
+
+        return all(same(found[name], right, dtype, blur(name)) for name, right in wanted.items())
 
 
 @dataclass(frozen=True)
@@ -185,43 +137,22 @@ class AssemblyMistake(Mistake):
         with np.errstate(all="ignore"):
             return honest if honest.failure else self.wrong(case, honest)
 
-    def equivalent(self, case: Case, position: int) -> bool:
+    def equivalent(self, case: Case, position: int, reference: Trace | None = None) -> bool:
         exact = in_float64(case)
         honest = manual_run(exact)
         found, wanted = self.run(exact, position, honest).quantities(), honest.quantities()
-        return found.keys() == wanted.keys() and all(same(found[quantity], wanted[quantity], case.dtype) for quantity in wanted)
+        known = {} if reference is None else {q: array for q, array in reference.quantities().items() if array is not None}
+
+        def blur(quantity: Quantity) -> Any:
+            return np.abs(np.asarray(known[quantity], np.float64) - wanted[quantity]) if quantity in known else 0.0
+
+        with np.errstate(all="ignore"):
+            return found.keys() == wanted.keys() and all(same(found[q], wanted[q], case.dtype, blur(q)) for q in wanted)
 
 
-def in_float64(case: Case) -> Case:
-    """The case with the same numbers in float64."""
-
-    def wide(array: Any) -> Any:
-        return array.astype(np.float64) if array.dtype == case.dtype else array
-
-    params = tuple({name: wide(own) for name, own in given.items()} for given in case.params)
-    return replace(
-        case, params=params, x=wide(case.x), target=wide(case.target), grad_loss=np.asarray(case.grad_loss, np.float64)
-    )
-
-
-def same(found: Any, wanted: Any, dtype: Any = np.float64) -> bool:
-    """Whether two arrays have one shape, and no element so far apart that numbers of this dtype could show it.
-
-    NaN is like NaN.
-    """
-    if found is None or wanted is None or np.shape(found) != np.shape(wanted):
-        return found is None and wanted is None
-    found, wanted = np.asarray(found, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
-    info = float_info(np.dtype(dtype))
-    share, step = max(SAME, ROUNDING * float(info.eps) / 2), ROUNDING * float(info.smallest_subnormal)
-    with np.errstate(all="ignore"):
-        size = np.maximum(np.abs(found), np.abs(wanted))
-        near = np.isfinite(size) & (np.abs(found - wanted) <= share * size + step)  # next to infinity nothing is near
-    return bool((near | (found == wanted) | (np.isnan(found) & np.isnan(wanted))).all())
-
-
-def _behind(gradients: tuple[Any, ...], position: int) -> tuple[Any, ...]:
-    return (*(None,) * (position + 1), *gradients[position + 1 :])
+def _by_name(found: Gradients) -> dict[str, Any]:
+    """What a step returns, the gradient that flows on under the name of none."""
+    return {"": found[0], **found[1]}
 
 
 def _put(gradients: list[Any], parameters: list[dict[str, Any]], position: int, found: Gradients) -> None:

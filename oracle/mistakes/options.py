@@ -5,8 +5,9 @@ from dataclasses import MISSING, fields, replace
 from typing import Any
 
 from manualbp import GEGLU, GELU, LeakyReLU, Network, RReLU
-from oracle.mistakes.mistake import Step, StepMistake, record
+from oracle.mistakes.mistake import StepMistake
 from oracle.mistakes.parts import Applies, on
+from oracle.mistakes.step import Step, record
 
 #: What is forgotten in words. `reduction` has its own mistakes among those of losses.
 OPTIONS = {

@@ -7,8 +7,9 @@ import numpy as np
 from manualbp import Activation, Linear, Network
 from manualbp.layer import Array, Elementwise
 from oracle.mistakes.linear import BIAS, DECAY, WEIGHT, W_of, a_of, delta_of, linear, square, with_bias
-from oracle.mistakes.mistake import Gradients, Step, StepMistake, record
+from oracle.mistakes.mistake import StepMistake
 from oracle.mistakes.parts import columns, grad_params, wide
+from oracle.mistakes.step import Gradients, Step, record
 
 EACH = f"{WEIGHT},  {BIAS}"
 

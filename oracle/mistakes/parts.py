@@ -8,7 +8,7 @@ import numpy as np
 from manualbp import Network
 from manualbp.blocks import is_floating
 from manualbp.layer import Array
-from oracle.mistakes.mistake import Gradients, Step, record
+from oracle.mistakes.step import Gradients, Step, record
 
 Applies = Callable[[Network, int], bool]
 Wrong = Callable[[Step], Gradients]

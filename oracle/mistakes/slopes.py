@@ -6,8 +6,9 @@ from manualbp import (
     PReLU,
 )
 from manualbp.layer import Array
-from oracle.mistakes.mistake import Step, StepMistake
+from oracle.mistakes.mistake import StepMistake
 from oracle.mistakes.parts import columns, grad_params, on, wide
+from oracle.mistakes.step import Step
 
 ALPHA = "dC/dalpha = sum of dC/da min(z, 0) over all that share alpha"
 

@@ -10,8 +10,9 @@ import numpy as np
 from manualbp import Activation, Linear, Network, Trace
 from oracle.case import Case
 from oracle.mistakes.linear import DECAY, RATE
-from oracle.mistakes.mistake import AssemblyMistake, Gradients, Step
+from oracle.mistakes.mistake import AssemblyMistake
 from oracle.mistakes.parts import columns, wide
+from oracle.mistakes.step import Gradients, Step
 
 CHAIN = "delta[l] = (W[l+1]^T delta[l+1]) * g'(z[l]),  dC/dW[l] = delta[l] a[l-1]^T,  for l = L .. 1"
 UPDATE = "w <- w - alpha dC/dw"

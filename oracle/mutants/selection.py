@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from manualbp import Linear, Network
 from oracle.case import FULL_DTYPES, Spec, SpecError
 from oracle.mistakes import Mistake, catalogue
-from oracle.mistakes.mistake import record
+from oracle.mistakes.step import record
 from oracle.suite import specs
 
 

@@ -1,7 +1,7 @@
 """One case: the runs once, then every mistake planted in it against them."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache, cached_property
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from manualbp import Quantity, Trace
 from oracle import check, judge
 from oracle.case import Case, Spec
 from oracle.diagnosis import Diagnosis, diagnose
+from oracle.diagnosis.evidence import Slot, named_slots
 from oracle.discrepancy import Row, compare
 from oracle.inputs import build
 from oracle.manual_run import layerwise_run, manual_run
@@ -113,6 +114,21 @@ class Bench:
     def _torch_is_inaccurate(self) -> bool:
         return any(row.verdict == Verdict.REFERENCE for row in self.right)
 
+    @cached_property
+    def believed(self) -> Trace:
+        """The reference without the arrays in which it is proved inaccurate."""
+        wrong = {row.symbol for row in self.right if row.verdict == Verdict.REFERENCE}
+        slots = named_slots(self.case.network, self.reference.parameter_gradients)
+        kept = {slot: None if quantity.symbol in wrong else slot.of(self.reference) for slot, quantity in slots.items()}
+        return replace(
+            self.reference,
+            gradients=tuple(kept[Slot("gradients", at)] for at in range(len(self.reference.gradients))),
+            parameter_gradients=tuple(
+                {name: kept[Slot("parameter", at, name)] for name in own}
+                for at, own in enumerate(self.reference.parameter_gradients)
+            ),
+        )
+
     def rows(self, candidate: Trace, layerwise: Trace) -> list[Row]:
         """`oracle.check.rows` for every array that is not the right candidate's own.
 
@@ -178,7 +194,7 @@ def try_one(bench: Bench, mistake: Mistake, position: int) -> Trial:
     case = bench.case
     network = case.network
     names = mistake.name, case.name, str(case.dtype), position, place(network, position), module_names(network)[position]
-    if mistake.equivalent(case, position):
+    if mistake.equivalent(case, position, bench.believed):
         return Trial(*names, Outcome.EQUIVALENT)
     candidate = mistake.run(case, position, bench.honest)
     layerwise = mistake.layerwise(case, position, bench.own, bench.reference)
@@ -220,5 +236,5 @@ def visible(bench: Bench) -> Iterator[tuple[Mistake, int]]:
     """Every mistake that can show in a case, with its positions."""
     for mistake in catalogue():
         for position in mistake.places(bench.case.network):
-            if not mistake.equivalent(bench.case, position):
+            if not mistake.equivalent(bench.case, position, bench.believed):
                 yield mistake, position
