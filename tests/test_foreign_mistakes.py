@@ -239,6 +239,21 @@ def norm_not_summed(dout, cache):
     return norm_backward(dout, cache)[0], dout * cache[0]
 
 
+def batch_norm_forward(x, gamma):
+    hat, cache = norm_forward(x.T, 1.0)
+    return gamma * hat.T, (hat.T, gamma, cache[2].T)
+
+
+def batch_norm(x, gamma):
+    return functional.batch_norm(x, None, None, gamma, training=True)
+
+
+def batch_norm_without_variance(dout, cache):
+    hat, gamma, r = cache
+    g = dout * gamma
+    return r * (g - g.mean(axis=0)), (dout * hat).sum(axis=0)
+
+
 AFFINE = (affine_forward, affine, draw((4, 5), (5, 3), (3,)))
 SQUARE = (affine_forward, affine, draw((4, 3), (3, 3), (3,)))
 SIGMOID = (sigmoid_forward, torch.sigmoid, draw((4, 5)))
@@ -248,6 +263,7 @@ SOFTMAX = (softmax_forward, lambda x: torch.softmax(x, 1), draw((4, 5)))
 LABELS = (cross_entropy_forward, functional.cross_entropy, [*draw((4, 5)), np.array([0, 4, 2, 1])])
 MSE = (mse_forward, functional.mse_loss, draw((4, 5), (4, 5)))
 NORM = (norm_forward, norm, draw((4, 5), (5,)))
+BATCH_NORM = (batch_norm_forward, batch_norm, draw((8, 5), (5,)))
 
 RIGHT = [
     (affine_backward, AFFINE),
@@ -286,6 +302,7 @@ WRONG = [
     (mse_divided_by_batch, MSE, "batch"),
     (norm_without_mean, NORM, "the same in all its columns"),
     (norm_not_summed, NORM, "not summed"),
+    (batch_norm_without_variance, BATCH_NORM, "along its rows, a multiple of x and a constant"),
 ]
 
 

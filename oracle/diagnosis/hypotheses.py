@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from oracle.diagnosis.beside import Factor, Look
 from oracle.diagnosis.evidence import Evidence, Slot
-from oracle.diagnosis.likenesses import Factor, Look, likenesses, usual_factors
+from oracle.diagnosis.likenesses import likenesses, usual_factors
 
 
 def looks(evidence: Evidence, slot: Slot, found: Any, wanted: Any, *, own: bool = False) -> list[Look]:

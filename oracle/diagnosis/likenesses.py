@@ -1,70 +1,19 @@
 """What a wrong array looks like beside the right one, whatever computes it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.diagnosis.evidence import apart, furthest, share_of, size, unit_of
+from oracle.diagnosis.beside import Beside, Factor, Look
+from oracle.diagnosis.evidence import furthest, size
+from oracle.diagnosis.terms import constant, multiple, not_summed, rank_one, shifted
 from oracle.roundoff import unit_roundoff
-from oracle.verdict import TOLERANCE
 
 #: Rows or columns beyond which nobody looks for a permutation.
 MOST = 512
-#: How much better than everything it leaves unexplained a rank-one term has to be.
-CLEAR = 1e-3
-
-
-class Look(NamedTuple):
-    """A likeness: what it is, to how many rounding scales it holds, and what usually makes it."""
-
-    name: str
-    sigmas: float
-    explanation: str
-
-
-#: A constant that people leave out or put in: its name, value, and where it comes from.
-Factor = tuple[str, float, str]
-
-
-@dataclass(frozen=True)
-class Beside:
-    """A wrong array beside the right one; of what these may be, nothing else is known.
-
-    sigma    the rounding scale of the right one, element by element
-    axes     what each of its axes is called: rows, columns, samples
-    factors  constants that may be one too many or too few
-    others   arrays that may be here in its place, by what they are
-    """
-
-    found: NDArray[Any]
-    wanted: NDArray[Any]
-    sigma: NDArray[np.float64]
-    dtype: np.dtype[Any]
-    axes: tuple[str, ...]
-    factors: tuple[Factor, ...] = ()
-    others: tuple[tuple[str, NDArray[Any]], ...] = ()
-
-    def unit(self, predicted: Any) -> NDArray[np.float64]:
-        """The rounding scale of anything as large as this."""
-        return unit_of(predicted, self.sigma, self.wanted, self._share)
-
-    @cached_property
-    def _share(self) -> float:
-        return share_of(self.sigma, self.wanted, self.dtype)
-
-    def sigmas(self, predicted: Any) -> float:
-        """How far what was found is from this."""
-        return furthest(self.found, predicted, self.unit(predicted))
-
-    @property
-    def allowed(self) -> float:
-        return TOLERANCE
 
 
 def likenesses(
@@ -75,13 +24,14 @@ def likenesses(
     axes: Sequence[str],
     factors: Sequence[Factor] = (),
     others: Sequence[tuple[str, Any]] = (),
+    given: Sequence[tuple[str, Any]] = (),
 ) -> list[Look]:
     """Everything that the array found looks like, best first, of what says most: the first kind of likeness that holds."""
     if found is None:
         return [Look("not given", 0.0, "The array is not returned at all, or the code that computes it raised.")]
     with np.errstate(all="ignore"):
         found, wanted, sigma = (np.asarray(array, np.float64) for array in (found, wanted, sigma))
-        beside = Beside(found, wanted, sigma, dtype, tuple(axes), tuple(factors), tuple(others))
+        beside = Beside(found, wanted, sigma, dtype, tuple(axes), tuple(factors), tuple(others), tuple(given))
         for kind in _KINDS:
             holding = [look for look in kind(beside) if look.sigmas <= beside.allowed]
             if holding:
@@ -205,65 +155,6 @@ def _elsewhere(b: Beside) -> Iterator[Look]:
             yield Look(f"equal to {name}, transposed", b.sigmas(array.T), "Another result is returned here, transposed.")
 
 
-def _not_summed(b: Beside) -> Iterator[Look]:
-    """The shares of a sum that was not added up, or an average of them in place of it."""
-    if b.found.shape != b.wanted.shape and b.found.ndim >= b.wanted.ndim:
-        for axes in _reductions(b.found.shape, b.wanted.shape):
-            total = b.found.sum(axis=axes).reshape(b.wanted.shape)
-            far = furthest(total, b.wanted, b.unit(b.wanted) * max(b.found.size / max(b.wanted.size, 1), 1))
-            yield Look("the right gradient, not summed over what shares it", far, "A broadcast operand collects from all.")
-
-
-def _reductions(shape: tuple[int, ...], to: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """The axes whose removal, or reduction to 1, leaves this shape."""
-    wanted = tuple(size for size in to if size > 1)
-    for count in range(1, len(shape) + 1):
-        for axes in combinations(range(len(shape)), count):
-            if tuple(size for at, size in enumerate(shape) if at not in axes and size > 1) == wanted:
-                yield axes
-
-
-def _shifted(b: Beside) -> Iterator[Look]:
-    """Off by one number in each row, or in each column."""
-    if b.found.shape != b.wanted.shape or b.found.ndim < 2 or not np.isfinite(b.found).all():
-        return
-    for axis, name in enumerate(b.axes):
-        if b.found.shape[axis] > 2:
-            term = (b.found - b.wanted).mean(axis=axis, keepdims=True)
-            yield Look(
-                f"the right gradient plus a number that is the same in all its {name}",
-                b.sigmas(b.wanted + term),
-                "A sum or mean over them is left out, or one too many.",
-            )
-
-
-def _constant(b: Beside) -> Iterator[Look]:
-    if b.found.shape != b.wanted.shape or b.found.size < 3:
-        return
-    difference = b.found - b.wanted
-    constant = float(np.mean(difference))
-    if constant and np.isfinite(constant):
-        yield Look(f"the right gradient plus a constant, {constant:.4g}", b.sigmas(b.wanted + constant), "A term added to all.")
-
-
-def _rank_one(b: Beside) -> Iterator[Look]:
-    """Where found - wanted is one column times one row."""
-    if b.found.shape != b.wanted.shape or b.found.ndim != 2 or min(b.found.shape) < 3:
-        return
-    difference = b.found - b.wanted
-    wrong = apart(b.found, b.wanted, b.unit(b.wanted)) > b.allowed
-    if not np.isfinite(difference).all() or min(wrong.any(axis=0).sum(), wrong.any(axis=1).sum()) < 2:
-        return
-    left, singular, right = np.linalg.svd(difference, full_matrices=False)
-    term = singular[0] * np.outer(left[:, 0], right[0])
-    if singular[1] <= CLEAR * singular[0]:
-        yield Look(
-            "the right gradient and one term too many or too few, a column times a row",
-            b.sigmas(b.wanted + term),
-            "One outer product of the sum is missing, or counted twice: one sample, say.",
-        )
-
-
 def _rounded(b: Beside) -> Iterator[Look]:
     """Right to the digits of a narrower dtype."""
     if b.found.shape != b.wanted.shape or not (np.isfinite(b.found) & np.isfinite(b.wanted)).all() or not b.found.any():
@@ -302,6 +193,6 @@ def _overflow(b: Beside) -> Iterator[Look]:
 
 #: Kinds of likeness, those first that say most with least freedom.
 _KINDS: tuple[Callable[[Beside], Iterator[Look]], ...] = (
-    _same_numbers, _zero, _overflow, _nearly, _factor, _arranged, _not_summed, _kept, _elsewhere, _constant, _shifted, _rank_one,
-    _rounded,
+    _same_numbers, _zero, _overflow, _nearly, _factor, _arranged, not_summed, _kept, _elsewhere, constant, shifted, multiple,
+    rank_one, _rounded,
 )  # fmt: skip

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from oracle.diagnosis import Line, Part
+from oracle.diagnosis.beside import Factor, Look
 from oracle.diagnosis.evidence import apart
-from oracle.diagnosis.likenesses import Factor, Look, likenesses, usual_factors
+from oracle.diagnosis.likenesses import likenesses, usual_factors
 from oracle.diagnosis.regions import about, told
 from oracle.discrepancy import Row
 from oracle.doors.candidates import Given
@@ -167,7 +168,8 @@ def _looks(question: Question, of: Of, found: Any) -> list[Look]:
     wanted, sigma = question.wanted[of], question.scales.sigma[of]
     axes = [f"axis {number}" for number in range(wanted.ndim)] if wanted.ndim != 2 else ["rows", "columns"]
     others = list(_others(question, of)) if of.kind == "gradient" else []
-    return likenesses(found, wanted, sigma, question.dtype, axes, list(_factors(question)), others)
+    given = [(name, _plain(value)) for name, value in question.inputs.items()]
+    return likenesses(found, wanted, sigma, question.dtype, axes, list(_factors(question)), others, given)
 
 
 def _region(question: Question, of: Of, found: Any) -> str:
