@@ -184,8 +184,9 @@ def test_a_rewritten_attention_agrees_within_rounding():
         def forward(self, x):
             q, k, v = self.query(x), self.key(x), self.value(x)
             if not self.plain:
-                return nn.functional.scaled_dot_product_attention(q, k, v)
-            return (q @ k.mT / 6**0.5).softmax(-1) @ v
+                return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            later = torch.ones(5, 5, dtype=torch.bool).triu(1)
+            return (q @ k.mT / 6**0.5).masked_fill(later, -torch.inf).softmax(-1) @ v
 
     report = check_module(Attention(False), Attention(True), torch.randn(2, 5, 6))
     assert report.ok, report.failing[["symbol", "sigmas"]].to_string()

@@ -109,7 +109,7 @@ class _Door:
         """What the module owes besides its numbers, as a function of its inputs."""
         if self.given.failure:
             return []
-        candidate, question = self.posed.flat, self.posed.plain
+        candidate, question = self.posed.flat, self.posed.measured
         given = give(candidate, question.inputs, question.params, question.upstreams, question.seed)
         return [*duties(candidate, question, given), *accumulation(candidate, question, given)]
 

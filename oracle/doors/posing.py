@@ -15,7 +15,7 @@ from oracle.doors.replay import Replay
 from oracle.doors.session import Session
 from oracle.doors.walking import Flat, Seen, Site, Walk
 from oracle.doors.whole import Unit, Whole
-from oracle.rounding.callables import Of, random_from
+from oracle.rounding.callables import CallableScales, Of, random_from
 
 #: Elements up to which a submodule is looked at whole when it is diagnosed.
 MAX_ELEMENTS = 2**16
@@ -44,6 +44,14 @@ class Posed:
         """The module as a function of its inputs."""
         inner = {f"inner.{name}": value for name, value in self.params.items()}
         return ask(self.case, self.called, Flat(self.pair.reference), self.given, inner, self.upstreams, self.seed)
+
+    @cached_property
+    def measured(self) -> Question:
+        """The same with the rounding scales that the walk has measured already."""
+        found, known = replace(self.plain), self.whole.scales
+        same = {of: of._replace(name=of.name.removeprefix("inner.")) for of in found.wanted}
+        vars(found)["scales"] = CallableScales(*({of: kind[its] for of, its in same.items()} for kind in known))
+        return found
 
     @cached_property
     def flat(self) -> TorchCandidate:

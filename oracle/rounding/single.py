@@ -80,6 +80,7 @@ class SingleNoise(RoundingNoise):  # type: ignore[no-untyped-call]
         if not self.strength:
             return
         size = (tensor if scale is None else scale.view(tensor.shape)).abs()
+        size = size.masked_fill_(size.isinf(), 0.0)  # infinity is not rounded, and an inf that is moved is NaN from there on
         size = torch.maximum(size, torch.clamp(size / (level * STRONG), max=self.format.tiny))
         tensor.addcmul_(toss(self.at, tensor.shape), size, value=level * self.strength)
         self.at += tensor.numel()
