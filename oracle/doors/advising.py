@@ -46,7 +46,7 @@ def advise(session: "Session", question: Question, rows: Sequence[Row], *, examp
     title = f"{question.module}: {', '.join(names)}"
     for row in failing:
         if row.comparison != END_TO_END and (not wrong or row.quantity in FIRST or row.quantity.endswith("unchanged")):
-            lines.append(Line("what", f"Not kept: {row.quantity}. {row.note}."))
+            lines.append(Line("what", f"Not so: {row.quantity}: {row.note}."))
     return Advice(question.case, title, False, tuple(matches), (Line("title", title), *lines))
 
 
@@ -57,8 +57,11 @@ def _of_numbers(
     of_output = any(row.quantity.startswith("output") for row in wrong)
     where = "The output is wrong already: the fault is in the forward pass, or in what it is compared with."
     lines = [Line("where", where if of_output else "The output is right: the fault is in the way back.")]
-    off = ", ".join(f"{row.symbol} by {row.sigmas:.3g} sigma" for row in wrong if np.isfinite(row.sigmas))
-    lines += [Line("far", f"Off: {off}.")] if off else []
+    off: dict[str, float] = {}
+    for row in wrong:
+        if np.isfinite(row.sigmas):
+            off[row.quantity] = max(row.sigmas, off.get(row.quantity, 0.0))
+    lines += [Line("far", f"Off: {', '.join(f'{name} by {far:.3g} sigma' for name, far in off.items())}.")] if off else []
     said = list(dict.fromkeys(row.note for row in wrong if row.note and not np.isfinite(row.sigmas)))
     lines += [Line("known", f"{note[0].upper()}{note[1:]}.") for note in said]
     if given.failure:
