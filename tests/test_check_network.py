@@ -1,5 +1,6 @@
 """The door for a network's gradient: every form it may come in, every way in which it may be wrong, and what is refused."""
 
+import contextlib
 import sys
 import time
 from functools import partial
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import manualbp as mb
 from oracle.diagnosis.evidence import named_slots
@@ -442,3 +445,30 @@ def test_every_activation_and_loss_goes_through_the_door(part):
         form = {"layout": LAYOUTS[number % 2], "transposed": part > 1, "bias": list(BIASES)[number % 3]}
         report = check_network(ByHand(network, **form), network, dtype=("float64", "float32")[part % 2], degenerate=False, **form)
         assert report.ok, (hidden, loss, lines(report))
+
+
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.floats(width=32)
+    | st.text(max_size=3)
+    | st.sampled_from(
+        [np.zeros(()), np.ones(3), np.ones((5, 4)), np.array(["a"]), np.ones(2, complex), torch.ones(5), object, {1}]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.sampled_from(["W1", "dW1", "b1", "dW", "db", "loss", "grads", "a1", "dx", "", 3]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60)
+@given(JUNK)
+def test_whatever_is_returned_is_judged_or_refused(junk):
+    with contextlib.suppress(DoorError):  # more arrays than there are parameters
+        report = check_network(lambda params, x, y: junk, NETWORK, degenerate=False)
+        assert not report.ok
+        assert lines(report)
