@@ -156,7 +156,8 @@ def _on_kinks(
     """The result, or `kink` where every element that is outside lies between the two sides of a kink."""
     numbers = found.astype(np.float64)
     with np.errstate(all="ignore"):
-        between = (high - low > 2 * allowed) & (numbers >= low - allowed) & (numbers <= high + allowed)
+        rounded = np.maximum(allowed, CLOSE * 2 * _roundoff(found.dtype) * (high - low))  # torch's number may be exactly 0
+        between = (high - low > 2 * allowed) & (numbers >= low - rounded) & (numbers <= high + rounded)
     if not between[outside].all():
         return result
     at = tuple(map(int, np.unravel_index(int(np.argmax(outside)), found.shape)))

@@ -153,6 +153,48 @@ class Tied(nn.Module):
         return self.out(torch.tanh(self.mix(self.words(tokens))))
 
 
+class Bare(nn.Module):
+    """No submodules, and a parameter of its own."""
+
+    def __init__(self, cut=False):
+        super().__init__()
+        self.w, self.cut = nn.Parameter(torch.linspace(-1, 1, 12).view(4, 3).double()), cut
+
+    def forward(self, x):
+        return torch.tanh(x @ (self.w.detach() if self.cut else self.w))
+
+
+def test_a_module_without_submodules_is_a_function():
+    report = check_module(Bare(), Bare(), X)
+    assert report.ok
+    assert symbols(report, "end to end") == ["output", "dC/d w", "dC/dx"]
+    assert symbols(report, "layerwise") == []
+    wrong = check_module(Bare(cut=True), Bare(), X)
+    assert next(iter(wrong.failing["symbol"])) == "dC/d w"
+    assert "not given" in lines(wrong)
+
+
+class Attending(nn.Module):
+    """torch's attention, which holds a Linear and never calls it, and a plain one behind."""
+
+    def __init__(self):
+        super().__init__()
+        self.attend, self.out = nn.MultiheadAttention(4, 2, batch_first=True), nn.Linear(4, 2)
+        self.double()
+
+    def forward(self, x):
+        return self.out(self.attend(x, x, x, need_weights=False)[0])
+
+
+def test_a_module_of_torch_with_parameters_is_looked_at_as_a_whole():
+    x = torch.from_numpy(np.random.default_rng(2).standard_normal((2, 3, 4)))
+    report = check_module(Attending(), Attending(), x)
+    assert report.ok, report.failing[["symbol", "note"]].to_string()
+    assert {"attend: dC/dout_proj.weight", "attend: dC/din_proj_weight"} <= set(symbols(report, "layerwise"))
+    wrong = check_module(spoilt(Attending(), "attend", 2.0), Attending(), x)
+    assert wrong.diagnoses[0].location.startswith("attend, MultiheadAttention")
+
+
 def test_tied_and_frozen_parameters():
     tokens = torch.from_numpy(np.random.default_rng(1).integers(0, 9, (4, 5)))
     report = check_module(Tied(), Tied(), tokens)

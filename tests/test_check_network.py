@@ -410,6 +410,22 @@ def test_a_candidate_is_a_function_and_returns_no_more_than_there_is():
         check_network(lambda p, x, y: [*gradients(p, x, y), np.zeros(3)], NETWORK)
 
 
+def test_another_convention_at_a_kink_is_one():
+    def candidate(params, x, y):
+        (W1, b1), (W2, b2) = params
+        z = W1 @ x + b1[:, None]
+        delta = 2 * (W2 @ np.maximum(z, 0) + b2[:, None] - y) / y.size
+        back = (W2.T @ delta) * (z >= 0)  # torch takes 0 at 0
+        return [(back @ x.T, back.sum(axis=1)), (delta @ np.maximum(z, 0).T, delta.sum(axis=1))]
+
+    rng = np.random.default_rng(0)
+    given = {"params": [(np.zeros((5, 4)), np.zeros(5)), (rng.normal(size=(2, 5)), np.zeros(2))]}
+    data = {"x": rng.normal(size=(4, 6)), "y": rng.normal(size=(2, 6))}
+    report = check_network(candidate, mb.Network.dense((4, 5, 2), mb.ReLU(), mb.Identity(), mb.MSELoss()), **given, **data)
+    assert report.ok, lines(report)
+    assert set(report.table["symbol"][report.table["verdict"] == "kink"]) == {"dC/dW[1]", "dC/db[1]"}
+
+
 def test_the_same_seed_gives_the_same_table():
     first, second = (check_network(gradients, NETWORK, seed=seed).table for seed in (1, 1))
     assert first.equals(second)

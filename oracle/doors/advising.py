@@ -225,7 +225,7 @@ def _diagonal(question: Question, of: Of, output: int) -> Array:
     shapes = [out for each, out in question.answers.items() if each.kind == "output"]
     diagonal = np.zeros(shapes[output].numel())
     for at in range(diagonal.size):
-        unit = [torch.zeros_like(out) if out.is_floating_point() else None for out in shapes]
+        unit = [torch.zeros(out.shape, dtype=out.dtype) if out.is_floating_point() else None for out in shapes]
         one = unit[output]
         assert one is not None
         one.view(-1)[at] = 1

@@ -125,6 +125,10 @@ class _Door:
         if chosen:
             return self._own(chosen)
         through = [row for row in self.rows if row.comparison == END_TO_END]
+        if not self.posed.units:
+            plain = self.posed.measured
+            given = give(self.posed.flat, plain.inputs, plain.params, plain.upstreams, plain.seed)
+            return advise(self.posed.alone, plain, [*compared(plain, given), *self._duties])
         if any(Verdict(row.verdict).fails for row in through):
             lines, matches = explained(self.posed.whole, self.given.values, through, self.posed.units, self.posed.walk.seen)
             return Advice(case, lines[0].text, True, tuple(matches), tuple(lines))

@@ -52,10 +52,17 @@ class Pairing:
         return {name: self.theirs(name) for name, _ in self.reference.named_parameters()}
 
     def units(self) -> Iterator[tuple[str, torch.nn.Module, torch.nn.Module]]:
-        """The submodules of the reference that have none of their own, with the candidate's; those that it has."""
-        known = dict(self.candidate.named_modules())
+        """The submodules of the reference that have none of their own, with the candidate's; those that it has.
+
+        A module of torch.nn with parameters of its own is one as a whole: attention never calls what it holds.
+        """
+        known, inside = dict(self.candidate.named_modules()), "\0"
         for name, module in self.reference.named_modules():
-            if not any(module.children()) and self.theirs(name) in known:
+            whole = type(module).__module__.startswith("torch.nn.") and any(True for _ in module.parameters(recurse=False))
+            if not name or name.startswith(inside) or not (whole or not any(module.children())):
+                continue
+            inside = f"{name}." if whole else inside
+            if self.theirs(name) in known:
                 yield name, module, known[self.theirs(name)]
 
     def _check(self) -> None:

@@ -59,6 +59,11 @@ class Posed:
         mapping = {f"inner.{ours}": f"inner.{theirs}" for ours, theirs in self.pair.params.items()}
         return TorchCandidate(Flat(self.pair.candidate), self.called, self.timeout, mapping)
 
+    @property
+    def alone(self) -> Session:
+        """Both as such functions."""
+        return Session(self.flat, self.plain.reference, self.plain.params, self.upstreams, self.seed, MAX_ELEMENTS)
+
     @cached_property
     def _explored(self) -> tuple[Walk, dict[str, list[Seen]]]:
         """A walk through the reference that knows its sites, and what each call of a submodule was given and made."""
@@ -114,13 +119,12 @@ class Posed:
     def _unit(self, at: int, site: Site) -> Unit:
         label, pair, seen = self.whole.labels[at], self.pair, self._explored[1][site.unit][site.call]
         own, other = pair.reference.get_submodule(site.unit), pair.candidate.get_submodule(pair.theirs(site.unit))
-        before = f"{site.unit}." * bool(site.unit)
-        theirs = len(pair.theirs(site.unit)) + 1 if site.unit else 0
+        theirs = len(pair.theirs(site.unit)) + 1
         held = own.named_parameters()
         params = {name: value.detach().clone().requires_grad_(value.requires_grad) for name, value in held}
         inputs = {name: value.clone().requires_grad_() for name, value in Replay.named(seen).items()} | params
         reference = Replay(own, seen, {name: name for name in params})
-        mapping = {name: pair.theirs(before + name)[theirs:] for name in params}
+        mapping = {name: pair.theirs(f"{site.unit}.{name}")[theirs:] for name in params}
         candidate = TorchCandidate(Replay(other, seen, mapping, not pair.load), label, self.timeout)
         parts = [Of("gradient", str(Site(site.unit, site.call, part))) for part in range(len(seen.outputs))]
         upstream = tuple(self.whole.answers[part] for part in parts)
