@@ -326,3 +326,14 @@ def test_a_way_back_that_is_cut_between_submodules(cut, symbol, expected):
     assert not report.ok
     assert report.diagnoses[0].location.startswith(f"Every submodule is right, and they are put together wrongly: {symbol} at")
     assert expected in names(report), (names(report), lines(report))
+
+
+def test_an_activation_that_is_not_called():
+    class Forgetful(Net):
+        def forward(self, x):
+            return self.out(self.fc2(self.act1(self.fc1(x))))
+
+    report = check_module(Forgetful(), Net(), X)
+    assert own_faults(report) == set()
+    assert "equal to the value of fc2" in names(report), lines(report)
+    assert "the input of out" in lines(report)

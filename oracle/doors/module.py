@@ -20,6 +20,7 @@ from oracle.doors.function import cases, chosen
 from oracle.doors.pairing import Pairing
 from oracle.doors.posing import Posed
 from oracle.doors.session import checked_numbers, input_names
+from oracle.doors.walking import Site
 from oracle.doors.whole import Unit
 from oracle.sweep import Advice
 from oracle.tables import END_TO_END, table
@@ -45,7 +46,8 @@ def check_module(
 
     End to end, the value and the upstream gradient of every submodule, and the gradient of every parameter and input. Layer by
     layer, each of the candidate's submodules gets the reference's own input and upstream gradient. A submodule that is called
-    several times is compared at each call; those are looked at that have no submodules in the reference.
+    several times is compared at each call. Those are looked at that have no submodules in the reference, and that the candidate
+    calls.
 
     inputs     tensors, arrays or descriptions such as "4x7", as in `check_function`
     mapping    the candidate's name by the reference's, for submodules or parameters that have another
@@ -100,9 +102,20 @@ class _Door:
     @cached_property
     def rows(self) -> list[Row]:
         """End to end in the order of the computation, then layer by layer, then the contract."""
-        through = {row.symbol: row for row in compared(self.posed.whole, self.given)}
-        ordered = [through[self.posed.whole.quantity(of).symbol] for way in self.posed.whole.order for of in way]
-        return [*ordered, *(row for unit in self.posed.units for row in unit.rows), *self._duties]
+        whole = self.posed.whole
+        through = {row.symbol: row for row in compared(whole, self.given)}
+        claimed = [of for way in whole.order for of in way if self._reaches(whole.site_of(of))]
+        ordered = [through[whole.quantity(of).symbol] for of in claimed]
+        return [*ordered, *(row for unit in self.units for row in unit.rows), *self._duties]
+
+    def _reaches(self, site: Site | None) -> bool:
+        """Whether the candidate calls this submodule so often; one that does without it claims nothing there."""
+        return site is None or bool(self.given.failure) or len(self.posed.walk.seen.get(site.unit, ())) > site.call
+
+    @property
+    def units(self) -> list[Unit]:
+        """The calls of submodules that the candidate makes."""
+        return [unit for unit in self.posed.units if self._reaches(unit.site)]
 
     @cached_property
     def _duties(self) -> list[Row]:
@@ -119,18 +132,18 @@ class _Door:
         case = self.posed.whole.case
         if self.given.failure:
             return Advice(case, self.given.failure, False, (), (Line("title", self.given.failure),))
-        failing = [unit for unit in self.posed.units if unit.fails]
+        failing = [unit for unit in self.units if unit.fails]
         forward = [unit for unit in failing if unit.forward]
         chosen = forward or failing[::-1]
         if chosen:
             return self._own(chosen)
         through = [row for row in self.rows if row.comparison == END_TO_END]
-        if not self.posed.units:
+        if not self.units:
             plain = self.posed.measured
             given = give(self.posed.flat, plain.inputs, plain.params, plain.upstreams, plain.seed)
             return advise(self.posed.alone, plain, [*compared(plain, given), *self._duties])
         if any(Verdict(row.verdict).fails for row in through):
-            lines, matches = explained(self.posed.whole, self.given.values, through, self.posed.units, self.posed.walk.seen)
+            lines, matches = explained(self.posed.whole, self.given.values, through, self.units, self.posed.walk.seen)
             return Advice(case, lines[0].text, True, tuple(matches), tuple(lines))
         notes = [Line("known", f"{row.symbol}: {row.note}") for row in self.rows if Verdict(row.verdict).fails]
         title = "The gradients are right, and something else is not"

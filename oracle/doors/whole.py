@@ -35,6 +35,13 @@ class Whole(Question):
         """How many outputs the module itself has."""
         return sum(of.kind == "output" for of in self.answers) - len(self.sites)
 
+    def site_of(self, of: Of) -> Site | None:
+        """The site whose value this is, or the gradient that flows back to it; None for anything else."""
+        if of.kind == "output":
+            at = int(of.name) - self.outputs
+            return self.sites[at] if at >= 0 else None
+        return next((site for site in self.sites if str(site) == of.name), None)
+
     @cached_property
     def order(self) -> tuple[list[Of], list[Of]]:
         """Values on the way forward, and gradients on the way back: what flows back to a place, its parameters, the inputs."""
