@@ -41,8 +41,14 @@ FUNCTIONS = {
     "attention": (functional.scaled_dot_product_attention, (2, 5, 4), (2, 5, 4), (2, 5, 4)),
     "numbers of its own": (lambda x: x @ CAPTURED, (5, 7)),
     "autograd.Function": (Looks.apply, (50, 41)),
+    "bilinear": (functional.bilinear, (30, 17), (30, 5), (7, 17, 5)),
+    "inverse": (torch.linalg.inv, (12, 12)),
+    "solve": (torch.linalg.solve, (12, 12), (12, 5)),
     "cumsum": (lambda x: x.cumsum(1), (3, 50)),
 }
+
+#: Those that torch does not compute in half precisions, or not with numbers of another dtype.
+WIDE_ONLY = ("numbers of its own", "inverse", "solve")
 
 
 def measured(function, inputs, params=None, ways=2):
@@ -60,7 +66,7 @@ def measured(function, inputs, params=None, ways=2):
         (name, dtype)
         for name in FUNCTIONS
         for dtype in (torch.float32, torch.bfloat16)
-        if name != "numbers of its own" or dtype == torch.float32
+        if name not in WIDE_ONLY or dtype == torch.float32
     ],
 )
 def test_torchs_own_error_is_of_the_size_of_the_scale(name, dtype):

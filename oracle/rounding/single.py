@@ -7,13 +7,18 @@ place. The first copy is exact and says what every comparison decides; the other
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from oracle.rounding.noise import FURTHER, STRONG, Decisions, Format, Groups, RoundingNoise, toss
+from oracle.rounding.noise import FURTHER, STRONG, Decisions, Format, Groups, RoundingNoise, _names, toss
 
+#: What gives the right result for a matrix that is not further from the one given than rounding moves it (Higham 2002).
+BACKWARD_STABLE = _names("""
+    linalg_inv_ex _linalg_solve_ex linalg_lu_factor_ex linalg_cholesky_ex linalg_qr _linalg_svd _linalg_eigh _linalg_det
+""")
 #: So far apart are the coins of one copy and the next.
 APART = 7919
 
@@ -64,14 +69,25 @@ class SingleNoise(RoundingNoise):  # type: ignore[no-untyped-call]
         self.copy, self.seen, self.compared = copy, seen, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.removeprefix("aten::")
+        if name in BACKWARD_STABLE:
+            return in_float64(self._disturbed, func, types, args, kwargs)
         return in_float64(self._summed if func in _SCALES else super().__torch_dispatch__, func, types, args, kwargs)
+
+    def _disturbed(self, func: Any, types: Any, args: Sequence[Any], kwargs: Any) -> Any:
+        """The right result for a matrix near the one given."""
+        near = args[0].clone()
+        size = near.abs().amax((-2, -1), keepdim=True).nan_to_num_(0.0) * near.shape[-1] ** 0.5
+        self.disturb(near, self.format.inside, size.expand(near.shape))
+        return func(near, *args[1:], **kwargs)
 
     def _summed(self, func: Any, types: Any, args: Sequence[Any], kwargs: Any) -> Any:
         """An operation that sums inside, as it is."""
         result = func(*args, **kwargs)
         for each, scale in zip(result if isinstance(result, tuple) else (result,), _SCALES[func](result, *args), strict=True):
             if each is not None:
-                self.disturb(each, self.format.inside, scale)
+                narrow = func is _aten._trilinear.default  # which computes in the half precision itself (torch 2.13 on a CPU)
+                self.disturb(each, self.format.unit_roundoff if narrow else self.format.inside, scale)
                 if self.format.inside != self.format.unit_roundoff:
                     self.disturb(each, self.format.unit_roundoff)
         return result
@@ -192,12 +208,23 @@ def _running(result: Tensor, input: Tensor, axis: int, **_: Any) -> tuple[Tensor
     return (_sum_scale(result, input.square().cumsum(axis), input.shape[axis] if input.ndim else 1),)
 
 
+def _trilinear(result: Tensor, first: Tensor, second: Tensor, third: Tensor, *options: Any) -> tuple[Tensor, ...]:
+    factors = [factor.square() for factor in (first, second, third)]
+    for factor, added in zip(factors, options[:3], strict=True):
+        for axis in sorted(added):
+            factor.unsqueeze_(axis)
+    terms = prod(torch.broadcast_shapes(*(factor.shape for factor in factors))) / max(result.numel(), 1)  # type: ignore[no-untyped-call]
+    squares = torch.ops.aten._trilinear(first.square(), second.square(), third.square(), *options)
+    return (_sum_scale(result, squares, terms),)
+
+
 _aten = torch.ops.aten
 #: What sums inside, and is no operation that torch takes apart.
 _SCALES: dict[Any, Callable[..., tuple[Tensor | None, ...]]] = {
     _aten.convolution.default: _convolution,
     _aten.convolution_backward.default: _convolution_backward,
     _aten.cumsum.default: _running,
+    _aten._trilinear.default: _trilinear,
     **{
         operation: partial(_average, operation)
         for operation in (_aten.avg_pool2d.default, _aten._adaptive_avg_pool2d.default, _aten.avg_pool3d.default)
