@@ -86,15 +86,29 @@ class Reduced:
 
     @cached_property
     def one_by_one(self) -> bool:
-        """Whether each term depends on one feature of each input alone, and all in the same way."""
+        """Whether each term depends on one feature of each input alone."""
+        return not self.params and self.shares[0].shape == (self.shape[0] // self.definition.blocks,)
+
+    @cached_property
+    def calls(self) -> list[Any]:
+        """For each feature the loss of it alone: an option that has a number for every feature has that one."""
+
+        def own(value: Any, feature: int) -> Any:
+            return (value[feature],) if isinstance(value, tuple) else value
+
         several = any(isinstance(value, tuple) for value in self.options.values())
-        return not several and not self.params and self.shares[0].shape == (self.shape[0] // self.definition.blocks,)
+        count = self.shape[0] // self.definition.blocks
+        if not several:
+            return [self.call] * count
+        return [
+            self.definition.bind({name: own(value, feature) for name, value in self.options.items()}) for feature in range(count)
+        ]
 
     def term(self, own: Array, column: Index, feature: int) -> Term:
         """One term of a column where they are `one_by_one`: from its own features alone."""
         blocks = [[number] for number in own[feature :: len(own) // self.definition.blocks]]
         given = [column_of(self.target, column)[feature]] if self.target.size else None
-        (found,) = self.call(blocks, given)
+        (found,) = self.calls[feature](blocks, given)
         return found
 
     @cached_property
