@@ -117,10 +117,12 @@ def _backward(layer: Layer, params: Params, node: Array, grad: Array) -> tuple[A
         return (_values(params["weight"]).T @ delta).reshape(node.shape), of_params
     if definition(layer).kind == "features":
         found = np.empty(node.shape, object)
-        for row in range(node.shape[0]):
+        gate = isinstance(layer, Activation) and layer.rows_in(1) > 1  # whose outputs each depend on one row of either half
+        for rows in np.arange(len(node)).reshape(-1, len(grad) if gate else 1):
             step = node.copy()
-            step[row] = _with_t(node[row])
-            found[row] = (_slopes(forward(layer, params, step)) * grad).sum(axis=0)
+            step[rows] = _with_t(node[rows])
+            shares = _slopes(forward(layer, params, step)) * grad
+            found[rows] = shares if gate else shares.sum(axis=0)
         return found, {}
     of_params = {}
     for name, value in params.items():
