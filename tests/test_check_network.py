@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 
 import manualbp as mb
 from oracle.diagnosis.evidence import named_slots
+from oracle.doors.drawing import setup
 from oracle.doors.errors import DoorError
 from oracle.doors.forms import BIASES, LAYOUTS, Form, Place
 from oracle.doors.network import check_network
 from oracle.doors.reading import Reader
+from oracle.manual_run import manual_run
+from oracle.mistakes import planted
 from support import ACTIVATIONS, LOSSES, for_rows, link
 
 sys.path.insert(0, str(Path(__file__).parent / "foreign"))
@@ -488,3 +491,30 @@ def test_whatever_is_returned_is_judged_or_refused(junk):
         report = check_network(lambda params, x, y: junk, NETWORK, degenerate=False)
         assert not report.ok
         assert lines(report)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        mb.Network.dense((4, 5, 5, 3), mb.Tanh(), mb.Identity(), mb.CrossEntropyLoss()),
+        mb.Network.dense((4, 6, 2), mb.GELU(), mb.Sigmoid(), mb.HalfSquaredError()),
+    ],
+    ids=["cross entropy", "half squared"],
+)
+def test_mistakes_of_the_catalogue_are_named_from_the_gradients_of_parameters_alone(network):
+    (case, *_) = setup(network, None, None, None, None, "", False, "flat", "", 0, "network").cases(degenerate=False)
+    honest, slots = manual_run(case), named_slots(network)
+
+    def parameters(trace):
+        return {quantity.symbol: slot.of(trace) for slot, quantity in slots.items() if slot.what == "parameter"}
+
+    right, tried = parameters(honest), 0
+    for mistake, position in list(planted(case))[::4]:
+        found = parameters(mistake.run(case, position, honest))
+        if all(np.array_equal(found[symbol], right[symbol], equal_nan=True) for symbol in right):
+            continue  # it shows elsewhere
+        report = check_network(lambda *_, found=found: found, network, degenerate=False)
+        assert not report.ok, mistake
+        assert mistake.name in names(report), (mistake.name, lines(report))
+        tried += 1
+    assert tried > 15
