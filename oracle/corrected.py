@@ -16,18 +16,31 @@ from manualbp.domains import REALS
 from oracle import judge
 from oracle.alone import UPSTREAM
 from oracle.case import Case
+from oracle.diagnosis.evidence import named_slots
+from oracle.discrepancy import Row, measure
+from oracle.inputs import generator
+from oracle.rounding import Scales, floor, furthest, unit_roundoff
+from oracle.tables import module_names
 from oracle.twins import batch_last, call, call_loss, for_terms, to_numpy, to_torch
+from oracle.verdict import Verdict
 
 
 class UnknownTruthError(ValueError):
     """The referee cannot say what the truth is on the numbers that come up."""
 
 
-def corrected_run(case: Case, inaccurate: Collection[int], disturb: Callable[[Any], Any] = np.asarray) -> Trace:
+#: With the truth in the place of torch's numbers, rounding is measured by so many runs in which all that is handed on is rounded.
+AGAIN = 3
+#: Divided by, it leaves a number.
+TINY = float(np.finfo(np.float64).tiny)
+#: What becomes of the numbers of a node, "values" or "gradients" with its place: nothing, or a rounding.
+Disturb = Callable[[Any, str, int], Any]
+
+
+def corrected_run(case: Case, inaccurate: Collection[int], disturb: Disturb = lambda array, _what, _at: array) -> Trace:
     """Values and gradients in float64, by the referee at these positions and by torch at all others.
 
-    `disturb` is what happens to numbers that a layer hands on: nothing, or a rounding. Raises UnknownTruthError where the referee
-    does not know.
+    `disturb` is what happens to numbers that a layer hands on. Raises UnknownTruthError where the referee does not know.
     """
     layers, count = case.network.layers, len(case.network.layers)
     params = [{name: array.astype(np.float64) for name, array in own.items()} for own in case.params]
@@ -41,10 +54,12 @@ def corrected_run(case: Case, inaccurate: Collection[int], disturb: Callable[[An
             else:
                 value = batch_last(_forward(case, layer, own, values[-1])[0])
             reach = layer.range if isinstance(layer, Activation) else REALS
-            values.append(np.clip(disturb(value), reach.low, reach.high))  # rounding is monotonic, and 1 a number
+            values.append(
+                np.clip(disturb(value, "values", at + 1), reach.low, reach.high)
+            )  # rounding is monotonic, and 1 a number
         of_loss = params[count] if len(params) > count else {}
         loss, gradient, own_gradients = _through_loss(case, of_loss, values[-1], referee=count in inaccurate)
-        gradients, parameter_gradients = [disturb(gradient)], [own_gradients] if of_loss else []
+        gradients, parameter_gradients = [disturb(gradient, "gradients", count)], [own_gradients] if of_loss else []
         for at in reversed(range(count)):
             layer, own, upstream = layers[at], params[at], gradients[-1]
             output, given, leaves = _forward(case, layer, own, values[at])
@@ -54,7 +69,7 @@ def corrected_run(case: Case, inaccurate: Collection[int], disturb: Callable[[An
                 alone = _alone(layer, own, values[at], upstream)
                 gradient = _truth(alone, gradient, "gradient")
                 own_gradients = {name: _truth(alone, array, "parameter", 0, name) for name, array in own_gradients.items()}
-            gradients.append(disturb(gradient))
+            gradients.append(disturb(gradient, "gradients", at))
             parameter_gradients.append(own_gradients)
     return Trace(case.network, loss, tuple(values), tuple(gradients[::-1]), tuple(parameter_gradients[::-1]))
 
@@ -98,3 +113,63 @@ def _through_loss(case: Case, own: dict[str, Any], value: Any, *, referee: bool)
         total, gradient = _truth(alone, total, "loss"), _truth(alone, gradient, "gradient")
         own_gradients = {name: _truth(alone, array, "parameter", 0, name) for name, array in own_gradients.items()}
     return total, gradient, own_gradients
+
+
+def inherited(
+    case: Case, reference: Trace, scale: Scales, through: list[Row], by_layer: list[Row], candidate: Trace
+) -> list[Row]:
+    """The rows end to end, with `reference` where torch's inaccuracy in a layer, proved there, explains all that differs."""
+    inaccurate = {row.position for row in by_layer if row.verdict == Verdict.REFERENCE}
+    if not inaccurate or all(row.verdict in (Verdict.AGREE, Verdict.REFERENCE) for row in through):
+        return through
+    rng, shares = generator(0, case.name), _shares(case, reference, scale, inaccurate)
+
+    def disturb(array: Any, what: str, at: int) -> Any:
+        return array * (1 + shares[what, at] * rng.choice([-1.0, 1.0], np.shape(array)))
+
+    try:
+        truth = corrected_run(case, inaccurate).quantities()
+        noisy = [corrected_run(case, inaccurate, disturb).quantities() for _ in range(AGAIN)]
+    except UnknownTruthError:
+        return through
+    where = ", ".join(module_names(case.network)[at] for at in sorted(inaccurate))
+    named, given, wanted = {quantity.symbol: quantity for quantity in truth}, candidate.quantities(), reference.quantities()
+    rows = []
+    for row in through:
+        if row.symbol in named and row.verdict not in (Verdict.AGREE, Verdict.REFERENCE):
+            quantity = named[row.symbol]
+            with np.errstate(all="ignore"):
+                right = np.asarray(truth[quantity]).astype(case.dtype)
+                moved = furthest(truth[quantity], np.array([run[quantity] for run in noisy]))
+                own = np.maximum(moved, scale_of(right, truth[quantity], wanted[quantity], scale.through[quantity]))
+                found = measure(given.get(quantity), right, own)
+            if found.verdict == Verdict.AGREE:
+                note = f"torch is inaccurate in {where}; with the truth there the candidate is within {found.sigmas:.2g} sigmas"
+                row = row._replace(verdict=str(Verdict.REFERENCE), note=note)
+        rows.append(row)
+    return rows
+
+
+def _shares(case: Case, reference: Trace, scale: Scales, inaccurate: Collection[int]) -> dict[tuple[str, int], Any]:
+    """By node, the part of itself by which rounding in the layer that makes it moves a number: at least a unit roundoff.
+
+    Where torch is inaccurate its own rounding is no guide.
+    """
+    least = unit_roundoff(case.dtype)
+    found: dict[tuple[str, int], Any] = {}
+    for slot, quantity in named_slots(case.network, reference.parameter_gradients).items():
+        array = slot.of(reference)
+        if slot.what in ("values", "gradients"):
+            found[slot.what, slot.at] = least
+            if array is not None and quantity in scale.own and quantity.position not in inaccurate:
+                with np.errstate(all="ignore"):
+                    share = scale.own[quantity] / np.abs(np.asarray(array, np.float64))
+                found[slot.what, slot.at] = np.clip(np.where(np.isfinite(share), share, least), least, 1.0)
+    return found
+
+
+def scale_of(right: Any, exact: Any, reference: Any, scale: Any) -> Any:
+    """The rounding scale of an array that stands in the reference's place, and may be larger where torch is wrong."""
+    size = np.abs(np.asarray(reference, dtype=np.float64))
+    share = np.max(scale, initial=0.0) / max(float(np.max(size, initial=0.0, where=np.isfinite(size))), TINY)
+    return np.maximum(np.maximum(scale, floor(right, exact, right.dtype)), share * np.abs(right.astype(np.float64)))

@@ -18,7 +18,8 @@ from oracle.case import Case
 
 #: Elements of the largest node that the referee is asked about, in a network and in one layer: more would take too long.
 MOST, MOST_OF_A_LAYER = 1024, 20_000
-#: Features that losses of a whole network may look at in all: each element of their input or parameters takes every feature.
+#: Features that a loss of a whole network may look at in all: for each element of its input or parameters every feature, or
+#: that element's alone where it has a term for each.
 MOST_LOOKS = 20_000
 
 #: Takes a quantity, and which of its elements the question is about.
@@ -30,7 +31,9 @@ def end_to_end(case: Case) -> Ask:
     """The referee for a whole network: the true values of a quantity as (hi, lo), or None where it cannot say."""
     rows, *samples = case.network.output_shape(case.x.shape)
     moved = rows + sum(own.size for given in case.params[len(case.network.layers) :] for own in given.values())
-    known = cache(lambda: truths(case, MOST) if moved * rows * prod(samples) <= MOST_LOOKS else {})
+    loss, shape = case.network.loss, (rows, *samples)
+    looks = 1 if loss.terms_shape(shape) == loss.block_shape(shape) else rows
+    known = cache(lambda: truths(case, MOST) if moved * looks * prod(samples) <= MOST_LOOKS else {})
 
     def ask(quantity: Quantity, _where: Any) -> Any:
         from oracle import referee

@@ -9,7 +9,7 @@ from oracle import alone, drawn, inputs
 from oracle.alone import Alone, is_alone
 from oracle.case import Case, Spec
 from oracle.check import rows as compared
-from oracle.check import scale_of
+from oracle.corrected import scale_of
 from oracle.drawn import Drawn, is_drawn
 from oracle.manual_run import manual_run
 from oracle.mistakes import planted
