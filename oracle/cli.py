@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from oracle.commands import compare, exercise, explain, index, vectors
-from oracle.shell import AGREE, FAILS, INTERRUPTED, Json, Out, Seed, errors, progress_bar, refusing
+from oracle.shell import AGREE, FAILS, INTERRUPTED, Json, Out, Seed, errors, finish, progress_bar, refusing
 
 app = typer.Typer(
     help="Is a hand-written gradient right? The oracle holds it against torch.autograd, layer by layer.",
@@ -105,19 +105,15 @@ def run(
         errors.print("interrupted; no report was written", style="yellow")
         raise typer.Exit(INTERRUPTED) from None
 
-    if as_json:
-        typer.echo(report.to_json())
-    else:
+    def show(console: Console) -> None:
         from oracle.terminal import show_cases, show_report
 
-        console = Console()
         if case:
             show_cases(console, report)
             console.print()
         show_report(console, report)
-        if folder:
-            console.print(f"\nThe report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
-    raise typer.Exit(AGREE if report.ok else FAILS)
+
+    finish(report, show, folder and folder / "report.html", report.annotations, as_json=as_json)
 
 
 def _texts(

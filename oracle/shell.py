@@ -1,12 +1,14 @@
 """What all commands share: their common options, exit statuses, messages, progress."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, Protocol
 
 import typer
 from rich.console import Console
+
+from oracle.github import Annotation, tell
 
 #: Progress and messages go here, so that standard output is the answer alone.
 errors = Console(stderr=True)
@@ -60,3 +62,35 @@ def progress_bar(total: int, doing: str = "comparing", what: str = "cases") -> I
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda done: bar.advance(task, done)
+
+
+class Result(Protocol):
+    """What a command found."""
+
+    @property
+    def ok(self) -> bool: ...
+
+    def to_json(self) -> str: ...
+
+    def to_markdown(self) -> str: ...
+
+
+def finish(
+    result: Result,
+    show: Callable[[Console], object],
+    page: Path | None,
+    annotations: Callable[[], Iterable[Annotation]] = tuple,
+    *,
+    as_json: bool,
+    called: str = "report",
+) -> NoReturn:
+    """Print the result and where its page is, tell GitHub Actions where that runs this, and end with the exit status."""
+    if as_json:
+        typer.echo(result.to_json())
+    else:
+        console = Console()
+        show(console)
+        if page:
+            console.print(f"\nThe {called}: {page}", highlight=False, soft_wrap=True, markup=False)
+    tell(result.to_markdown, annotations)
+    raise typer.Exit(AGREE if result.ok else FAILS)

@@ -68,7 +68,7 @@ def test_manualbp_never_imports_the_oracle_and_the_textbook_shares_nothing():
 
 #: From the foundation up; a module may import what stands before it.
 ORDER = [
-    "files", "workers", "case", "shell", "inputs", "regimes", "alone", "drawn", "data", "suite", "twins", "conventions", "referee", "judge",
+    "files", "workers", "github", "case", "shell", "inputs", "regimes", "alone", "drawn", "data", "suite", "twins", "conventions", "referee", "judge",
     "verdict", "roundoff", "formulas", "manual_run", "torch_run", "mistakes", "rounding", "diagnosis", "discrepancy", "tables", "corrected", "check", "training", "sweep", "explain", "report", "compare", "doors", "accuracy",
     "calibration", "mutants", "vectors", "teach", "terminal", "commands", "cli", "__main__",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """`oracle compare`: what changed between two runs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from oracle.shell import AGREE, FAILS, Json, Out, errors, refusing, stop
+from oracle.github import Annotation
+from oracle.shell import Json, Out, errors, finish, refusing, stop
 
 if TYPE_CHECKING:
     from oracle.compare import Comparison
@@ -45,13 +46,13 @@ def compare(
             found = Comparison(Run.read(before), Run.read(after), factor=factor, strict=strict)
         if out:
             found.write(out)
-    if as_json:
-        typer.echo(found.to_json())
-    else:
-        show(Console(), found)
-        if out:
-            Console().print(f"\nThe comparison: {out / 'compare.html'}", highlight=False, soft_wrap=True)
-    raise typer.Exit(AGREE if found.ok else FAILS)
+
+    def regressions() -> Iterator[Annotation]:
+        for row in found.new_failures.to_dict("records"):
+            yield Annotation(f"{row['symbol']} of {row['module']}: {_sides(row)}", row["case"])
+
+    page = out and out / "compare.html"
+    finish(found, lambda console: show(console, found), page, regressions, as_json=as_json, called="comparison")
 
 
 def show(console: Console, comparison: "Comparison") -> None:
@@ -69,10 +70,13 @@ def show(console: Console, comparison: "Comparison") -> None:
         for row in rows.head(SHOWN).to_dict("records"):
             console.print(f"  {clip(row['case'])}", soft_wrap=True, highlight=False, markup=False)
             where = f"    layer {int(row['layer'])} {clip(row['module'], 60)}, {row['comparison']}: {row['symbol']}: "
-            sides = " → ".join(_side(row, when) for when in ("before", "after"))
-            console.print(Text(where + sides, style="dim"), soft_wrap=True)
+            console.print(Text(where + _sides(row), style="dim"), soft_wrap=True)
         if len(rows) > SHOWN:
             console.print(f"  and {len(rows) - SHOWN:,} rows more", style="dim", highlight=False)
+
+
+def _sides(row: Mapping[Any, Any]) -> str:
+    return " → ".join(_side(row, when) for when in ("before", "after"))
 
 
 def _side(row: Mapping[Any, Any], when: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from oracle.shell import AGREE, FAILS, INTERRUPTED, Json, Out, Seed, errors, progress_bar, refusing, stop
+from oracle.shell import AGREE, FAILS, INTERRUPTED, Json, Out, Seed, errors, finish, progress_bar, refusing, stop
 
 app = typer.Typer(
     help="Frozen cases with the right numbers, for a gradient in any language; and the judgement of what it answers.",
@@ -129,15 +129,12 @@ def check(
     if out:
         with refusing():
             report.write(out)
-    if as_json:
-        typer.echo(report.to_json())
-    else:
+
+    def show(console: Console) -> None:
         from oracle.terminal import show_report
 
-        console = Console()
         show_report(console, report)
         if report.unanswered:
             console.print(f"{report.unanswered} of {len(cases)} cases are not answered.", style="dim", highlight=False)
-        if out:
-            console.print(f"\nThe report: {out / 'report.html'}", highlight=False, soft_wrap=True)
-    raise typer.Exit(AGREE if report.ok else FAILS)
+
+    finish(report, show, out and out / "report.html", report.annotations, as_json=as_json)

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import platform
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -25,6 +25,7 @@ from oracle.tables import LAYERWISE
 from oracle.verdict import TOLERANCE, Verdict
 
 if TYPE_CHECKING:
+    from oracle.github import Annotation
     from oracle.sweep import Advice
     from oracle.training import Curves
 
@@ -123,6 +124,16 @@ class Report(Answer):
         except SpecError:
             return ""
         return repeat_command(name, self.seed) + " --strict" * self.strict
+
+    def place(self, case: str) -> tuple[str, int]:
+        """The file and line that the case is about; an empty name and 0 where it is in none."""
+        return "", 0
+
+    def annotations(self) -> "Iterator[Annotation]":
+        """What fails, for GitHub Actions."""
+        from oracle.report.annotations import annotations
+
+        return annotations(self)
 
     @property
     def undiagnosed(self) -> int:
