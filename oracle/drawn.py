@@ -14,6 +14,8 @@ import numpy as np
 from manualbp import Activation, Linear, Loss, Network, backpropagate, catalogue, init
 from manualbp.backpropagation import Trace
 from manualbp.layer import Array, Layer
+from manualbp.targets import Sequences
+from oracle.alone import SMALLEST_LOG
 from oracle.case import DTYPES, Case, SpecError, float_info
 from oracle.inputs import generator, upstream
 
@@ -126,9 +128,11 @@ def _input(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def _fits(case: Case, dtype: np.dtype[Any]) -> bool:
-    """Whether all numbers of the network are finite, with room to spare, in this dtype."""
+    """Whether all numbers of the network are finite, with room to spare, in this dtype, and no label has a probability of 0."""
     wide = replace(case, target=_wide(case.target), grad_loss=np.asarray(case.grad_loss, np.float64))
     trace = backpropagate(wide.network, wide.params, wide.x, wide.target, grad_loss=wide.grad_loss)
+    if isinstance(case.network.loss.target_domain, Sequences) and trace.values[-1].min(initial=0.0) < SMALLEST_LOG:
+        return False
     return all(np.abs(array).max(initial=0.0) < float(float_info(dtype).max) / ROOM for array in _arrays(trace))
 
 

@@ -5,7 +5,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-from flint import arb
+from flint import arb, ctx
 from numpy.typing import NDArray
 
 from oracle.referee.balls import START, Ball, Series, Undefined, pack, precision, series, total
@@ -62,6 +62,7 @@ class Reduced:
         self.shape, self.own_shape = shape, shape[: self.definition.axes]
         self.trailing = shape[self.definition.axes :]
         self.columns: list[Index] = list(np.ndindex(self.trailing))
+        self.wholes: dict[int, Ball] = {}  # the sum of all shares, by precision
         self.params: dict[str, Array] = {}
         for name, value in (params or {}).items():
             self.params[self.definition.parameter(name)] = constants(value)
@@ -128,7 +129,9 @@ class Reduced:
     def divisor(self) -> Ball:
         """What the sum of the terms is divided by. Raises Undefined for a mean over nothing."""
         if self.reduction == "mean":
-            whole = sum((arb(share) for own in self.shares for share in own.ravel()), arb(0))
+            if ctx.prec not in self.wholes:
+                self.wholes[ctx.prec] = sum((arb(share) for own in self.shares for share in own.ravel()), arb(0))
+            whole = self.wholes[ctx.prec]
             if whole == 0:
                 raise Undefined("a mean takes terms whose weights do not add up to 0.")
             return whole

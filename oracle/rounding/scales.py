@@ -124,7 +124,8 @@ def scales(case: Case, reference: Trace) -> Scales:
     with np.errstate(all="ignore"):
         moved = run(mode)
         found = [np.maximum(floor(numbers, copies[0], case.dtype), response(copies[0], copies[1:])) for copies in moved]
-        if any(each is not None for each in mode.reach):
+        undecided = any(each is not None for each in mode.reach)
+        if undecided:
             groups = groups_of(case, OTHERWISE)
             fallen = run(Decisions(groups, mode.reach))
             free = run(RoundingNoise(groups, format_of(case.dtype), 0.0, seed(case.name) + 1))
@@ -132,9 +133,13 @@ def scales(case: Case, reference: Trace) -> Scales:
                 jump, beyond = (furthest(copies[0], copies[1:]) for copies in both)
                 scale += np.maximum(jump, beyond - USUAL * scale) * (JUMPS / TOLERANCE)
     through, own, exact_through, exact_own = (_apart(row, wanted) for row in (*found, *(copies[0] for copies in moved)))
-    for quantity, array in wanted.items():  # rounding errors times rounding errors, where all else is exactly 0
+    for quantity, array in wanted.items():
         size = np.abs(array.astype(np.float64))
-        np.maximum(through[quantity], u * u * np.max(size, initial=0.0, where=np.isfinite(size)), out=through[quantity])
+        largest, scale = np.max(size, initial=0.0, where=np.isfinite(size)), through[quantity]
+        least = u * u * largest  # rounding errors times rounding errors, where all else is exactly 0
+        if undecided and scale.max(initial=0.0) * TOLERANCE > JUMPS * largest:
+            least = largest * (JUMPS / TOLERANCE)  # what falls otherwise moves this array by more than all that is in it
+        np.maximum(scale, least, out=scale)
     return Scales(through, own, exact_through, exact_own)
 
 
