@@ -125,6 +125,17 @@ def random_from(seed: int) -> Iterator[None]:
         generator.set_state(before)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Many small operations wait longer for each other than they take."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def callable_scales(
     function: Callable[..., Any],
     inputs: Named,
@@ -149,7 +160,7 @@ def callable_scales(
         ]
         return {of: np.stack([each[of].double().numpy() for each in found]) for of in found[0]}
 
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), _one_thread():
         noise = [SingleNoise(format_of(dtype), copy, replicas, seed, seen) for copy in range(replicas + 1)]
         moved = copies(noise)
         sigma = {of: np.maximum(floor(reference[of], array[0], dtype), _response(array)) for of, array in moved.items()}
@@ -175,7 +186,8 @@ def callable_hulls(
     """From where to where each element goes when comparisons of equal numbers fall either way."""
     plain = _takes_plain(function, inputs, params, upstreams, 0)
     modes = [SingleDecisions(copy, ties=True) for copy in range(1, OTHERWISE + 1)]
-    found = [run(function, inputs, params, upstreams, mode=mode, wide=True, plain=plain, keep=keep) for mode in modes]
+    with _one_thread():
+        found = [run(function, inputs, params, upstreams, mode=mode, wide=True, plain=plain, keep=keep) for mode in modes]
     stacked = {of: np.stack([each[of].double().numpy() for each in found]) for of in found[0]}
     return {of: (array.min(axis=0), array.max(axis=0)) for of, array in stacked.items()}
 
