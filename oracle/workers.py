@@ -1,11 +1,14 @@
 """Many tasks on all cores: one process per core, one thread in each, results in the order of the tasks."""
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.connection import wait
+from threading import Thread
 from typing import Any
 
 #: Called with a function, the arguments of each task, and what is told the number of each task that is finished.
@@ -44,7 +47,16 @@ def workers(jobs: int) -> Iterator[Run]:
 
 def _start() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    Thread(target=_end_with_parent, daemon=True).start()
     one_thread()
+
+
+def _end_with_parent() -> None:
+    """Nobody is left to take the results of a process whose parent was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _here(do: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], told: Callable[[int], object]) -> list[Any]:
