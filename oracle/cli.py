@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from oracle.commands import compare, exercise, explain, index, vectors
+from oracle.commands import check, compare, exercise, explain, index, vectors
 from oracle.shell import AGREE, FAILS, INTERRUPTED, Json, Out, Seed, errors, finish, progress_bar, refusing
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(vectors.app, name="vectors")
 app.command()(explain.explain)
 app.command()(exercise.exercise)
+app.command()(check.check)
 app.command()(compare.compare)
 app.command()(index.index)
 DEFAULT_OUT = Path("reports/latest")

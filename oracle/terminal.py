@@ -33,7 +33,7 @@ def _number(value: float) -> str:
 
 
 def _table(title: str, left: tuple[str, ...], right: tuple[str, ...] = ()) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    table = Table(title=title or None, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
     for name in left:
         table.add_column(name, overflow="fold")
     for name in right:
@@ -43,8 +43,10 @@ def _table(title: str, left: tuple[str, ...], right: tuple[str, ...] = ()) -> Ta
 
 def show_report(console: Console, report: "Report") -> None:
     """The answer, the trainings, what fails, and for each diagnosed case where to look and how to repeat it."""
+    from oracle.report.model import KIND
     from oracle.report.text import clip
     from oracle.report.words import answer, reasons
+    from oracle.tables import LAYERWISE
 
     console.print(Text(("✓ " if report.ok else "✗ ") + answer(report), style="bold green" if report.ok else "bold red"))
     for reason in reasons(report):
@@ -60,8 +62,10 @@ def show_report(console: Console, report: "Report") -> None:
     if failing.empty:
         return
     _show_layers(console, report)
-    console.print("\nWhat fails: layerwise, a layer's own fault; end to end, its own or inherited", style="bold")
-    for row in failing.head(SHOWN).to_dict("records"):
+    rows = failing.drop_duplicates(KIND).head(SHOWN)
+    both = ": layerwise, a layer's own fault; end to end, its own or inherited"
+    console.print(f"\nWhat fails{both if (report.table['comparison'] == LAYERWISE).any() else ''}", style="bold")
+    for row in rows.to_dict("records"):
         console.print(f"  {clip(row['case'])}", soft_wrap=True, highlight=False, markup=False)
         where = f"    layer {row['layer']} {clip(row['module'])}, {row['comparison']}: {row['symbol']} "
         console.print(Text.assemble(where, _verdict(row["verdict"])), soft_wrap=True)
@@ -69,8 +73,8 @@ def show_report(console: Console, report: "Report") -> None:
         off = f"{_number(row['sigmas'])} sigmas off"
         details = [off] * (row["sigmas"] > 0) + [seen] * bool(row["worst_index"]) + [clip(row["note"])] * bool(row["note"])
         console.print(f"      {'; '.join(details)}", style="dim", soft_wrap=True, highlight=False, markup=False)
-    if len(failing) > SHOWN:
-        console.print(f"  and {len(failing) - SHOWN:,} rows more", style="dim")
+    if len(failing) > len(rows):
+        console.print(f"  and {len(failing) - len(rows):,} rows more", style="dim", highlight=False)
     for advice in report.diagnoses:
         console.rule(style="red")
         console.print(Text(advice.location, style="bold red"))
@@ -90,11 +94,12 @@ def _show_layers(console: Console, report: "Report") -> None:
     from oracle.report.text import clip
 
     layers = layer_by_quantity(report)
-    table = _table("\nThe worst of each layer in sigmas", ("layer", "so"), layers.comparisons)
+    table = _table("", ("layer", "so"), layers.comparisons)
     for layer in layers.layers:
         so = Text(layer.reading, style="green" if layer.reading == "agrees" else "bold red")
         table.add_row(clip(layer.name, 60), so, *(layer.worst(comparison).shown for comparison in layers.comparisons))
     if layers:
+        console.print("\nThe worst of each layer in sigmas", style="bold")
         console.print(table)
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from oracle.sweep import Advice
     from oracle.training import Curves
 
+#: Rows with these in common are of one kind.
+KIND = ["verdict", "comparison", "position", "module", "quantity"]
 PACKAGES = ("torch", "numpy", "ml_dtypes", "python-flint", "pandas", "scikit-learn")
 
 
@@ -243,8 +245,8 @@ class Report(Answer):
 
 
 def _each_kind_first(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of each kind (verdict, comparison, module and symbol) the first row, and the others after all of those."""
-    again = rows.duplicated(["verdict", "comparison", "module", "symbol"])
+    """Of each kind the first row, and the others after all of those."""
+    again = rows.duplicated(KIND)
     return pd.concat([rows[~again], rows[again]])
 
 
