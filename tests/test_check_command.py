@@ -12,15 +12,10 @@ from typer.testing import CliRunner
 from oracle.cli import app
 
 FILE = '''
-import atexit, os
 import numpy as np
 import torch
 from torch import nn
 import manualbp as mb
-
-print("the file prints")
-os.write(1, b"so does C\\n")
-atexit.register(print, "and at the end")
 
 
 class Gelu(torch.autograd.Function):
@@ -94,6 +89,14 @@ def slow(x):
     while True:
         pass
 '''
+NOISY = """
+import atexit, os
+from mine import Gelu, right
+
+print("the file prints")
+os.write(1, b"so does C\\n")
+atexit.register(print, "and at the end")
+"""
 QUICK = ("--regimes", "generic", "--upstreams", "1", "--dtype", "float64")
 
 
@@ -101,6 +104,7 @@ QUICK = ("--regimes", "generic", "--upstreams", "1", "--dtype", "float64")
 def folder(tmp_path_factory):
     found = tmp_path_factory.mktemp("targets")
     (found / "mine.py").write_text(FILE)
+    (found / "noisy.py").write_text(NOISY)
     (found / "fails.py").write_text("import torch\n\n1 / 0\n")
     (found / "syntax.py").write_text("x = = 1\n")
     (found / "leaves.py").write_text("import sys\nsys.exit()\n")
@@ -141,7 +145,7 @@ def test_a_right_one_agrees_and_writes_nothing_unless_asked(folder, tmp_path):
 
 def test_json_is_the_whole_of_standard_output_whatever_the_file_prints(folder):
     """In a process of its own, since the file writes past Python."""
-    arguments = ("mine.py:Gelu", "--reference", "right", "--shapes", "3x5", *QUICK, "--json")
+    arguments = ("noisy.py:Gelu", "--reference", "right", "--shapes", "3x5", *QUICK, "--json")
     done = subprocess.run(
         [sys.executable, "-m", "oracle", "check", *arguments],
         capture_output=True,
@@ -158,7 +162,7 @@ def test_json_is_the_whole_of_standard_output_whatever_the_file_prints(folder):
     summary = json.loads(done.stdout)
     assert summary["ok"] is False
     assert summary["diagnoses"][0]["repeat"] == summary["command"]
-    assert "check mine.py:Gelu --reference right" in summary["command"]
+    assert "check noisy.py:Gelu --reference right" in summary["command"]
     assert all(text in done.stderr for text in ("the file prints", "so does C", "and at the end"))
     (told,) = [line for line in done.stderr.splitlines() if line.startswith("::error")]
     assert told.startswith(f"::error file=mine.py,line={line_of('class Gelu(torch.autograd.Function):')},title=Gelu%3A dC/dx::")
