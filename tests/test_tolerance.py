@@ -9,8 +9,8 @@ from manualbp import BCELoss, CrossEntropyLoss, Network, Sigmoid
 from oracle.case import FULL_DTYPES, SHAPES, Case, Spec
 from oracle.check import discrepancies, rows, table
 from oracle.inputs import build
-from oracle.rounding import floor, movement, scales, unit_roundoff
-from oracle.rounding.scales import FLUSHED
+from oracle.rounding import floor, scales, unit_roundoff
+from oracle.rounding.scales import FLUSHED, movement
 from oracle.suite import specs
 from oracle.torch_run import torch_run
 from oracle.verdict import TOLERANCE
