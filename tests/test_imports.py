@@ -70,7 +70,7 @@ def test_manualbp_never_imports_the_oracle_and_the_textbook_shares_nothing():
 ORDER = [
     "files", "workers", "github", "case", "shell", "inputs", "regimes", "alone", "drawn", "data", "suite", "twins", "conventions", "referee", "judge",
     "verdict", "roundoff", "formulas", "manual_run", "torch_run", "mistakes", "rounding", "diagnosis", "discrepancy", "tables", "corrected", "check", "training", "sweep", "explain", "report", "compare", "doors", "accuracy",
-    "calibration", "mutants", "vectors", "teach", "terminal", "commands", "cli", "__main__",
+    "calibration", "mutants", "vectors", "plugin", "teach", "terminal", "commands", "cli", "__main__",
 ]  # fmt: skip
 
 
