@@ -3,6 +3,9 @@
 import doctest
 import importlib
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,38 @@ def test_python_in_the_pages_runs(page):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
     for block in blocks:
         exec(compile(block, page.name, "exec"), namespace)
+
+
+def commands(page, folder):
+    """Each command of a page that shows one on a file of its own, which is written, and the lines that it is to print."""
+    blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    for name, text in blocks:
+        (folder / name).write_text(f"# {name}\n{text}")
+    for block in re.findall(r"```console\n(.*?)```", page.read_text(), flags=re.DOTALL):
+        command, *lines = block.splitlines()
+        if any(name in command for name, _ in blocks):
+            yield shlex.split(command.removeprefix("$ ")), [line for line in lines if line != "..." and line.strip()]
+
+
+def missing(lines, output):
+    """The first line that is not there behind the one before, whatever the numbers."""
+
+    def plain(text):
+        return re.sub(r"[-+]?\d[\d.]*(e[-+]?\d+)?", "N", " ".join(text.split()))
+
+    rest = iter([plain(line) for line in output.splitlines()])
+    return next((line for line in lines if plain(line) not in rest), "")
+
+
+@pytest.mark.parametrize("name", ["check", "pytest"])
+def test_commands_in_the_pages_print_what_is_there(name, tmp_path):
+    found = list(commands(ROOT / "docs" / f"{name}.md", tmp_path))
+    assert found
+    for (program, *arguments), lines in found:
+        done = subprocess.run([sys.executable, "-m", program, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 1, done.stderr
+        assert missing(lines, done.stdout) == "", done.stdout
+        assert missing([*lines, "and no such line"], done.stdout) == "and no such line"
 
 
 def test_files_the_documents_point_to_exist():

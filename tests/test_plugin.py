@@ -197,7 +197,7 @@ def test_the_report_holds_every_check_by_its_test(ran):
     assert "test_them.py::test_two_of_three: Square/float32/3x4/generic" in cases
     third = cases["test_them.py::test_two_of_three (check 3): right/float32/3x4/generic"]
     assert third["repeat"] == "pytest test_them.py::test_two_of_three"
-    assert "comparisons in 8 tests fail" in done.stdout
+    assert f"out/all.json: 8 of {summary['rows']} comparisons in 8 tests fail" in done.stdout
 
 
 def test_workers_of_xdist_make_the_same_report(ran, tmp_path):
@@ -226,6 +226,7 @@ def test_a_page_by_its_suffix(name, start, tmp_path, pytestconfig, request):
     assert (tmp_path / name).read_text().startswith(start)
     assert f"0 of {rows} comparisons in 1 test fail" in gathering.told
     assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert "discrepancies.parquet" not in (tmp_path / name).read_text()  # which is not there
 
 
 @pytest.mark.parametrize(

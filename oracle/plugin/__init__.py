@@ -138,10 +138,9 @@ def _fail(oracle: GradientOracle | None) -> None:
     if oracle and (failing := oracle.untold()):
         from oracle.report.words import reasons
 
-        count, whole = len(failing), len(oracle.checks)
-        head = f"{count} of {whole} gradient checks fail{'s' * (count == 1)}" if whole > 1 else "the gradient check fails"
         why = [reason for check in failing for reason in reasons(check.report)]
-        pytest.fail(f"{' '.join([*why, f'({head})'])}\n\n{_text(failing)}", pytrace=False)
+        count = f"{len(failing)} of {len(oracle.checks)} gradient checks fail{'s' * (len(failing) == 1)}"
+        pytest.fail(f"{' '.join([*why, f'({count})'])}\n\n{_text(failing)}", pytrace=False)
 
 
 def _text(checks: list[Check]) -> str:

@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from oracle.discrepancy import Row
 from oracle.report import Report
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class Gathered(Report):
     """The report on many tests; `tests` holds the id of each case's test."""
 
+    with_tables: ClassVar[bool] = False
     tests: Mapping[str, str] = field(default_factory=dict)
 
     def repeat(self, case: str) -> str:

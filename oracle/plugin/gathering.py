@@ -56,8 +56,9 @@ class Gathering:
             self.told = f"The report of gradient_oracle was not written: {error.__cause__}"
             session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
         else:
-            tests = f"{len(self.packs)} test{'s' * (len(self.packs) != 1)}"
-            self.told = f"{self.path}: {len(report.failing):,} of {len(report.table):,} comparisons in {tests} fail"
+            name, count = self.config.getoption("oracle_report"), len(self.packs)
+            tests = f"{count} test{'s' * (count != 1)}"
+            self.told = f"{name}: {len(report.failing):,} of {len(report.table):,} comparisons in {tests} fail"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say where the report is."""

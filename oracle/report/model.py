@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
@@ -47,6 +47,9 @@ class Report(Answer):
     diagnoses  what is wrong with the first cases that fail
     strict     a verdict `kink` fails as well
     """
+
+    #: Whether the files with all rows lie beside its page.
+    with_tables: ClassVar[bool] = True
 
     table: pd.DataFrame
     curves: "Sequence[Curves]" = ()
