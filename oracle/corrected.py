@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from manualbp import Activation, Network, Trace
+from manualbp import Activation, Linear, Network, Trace
 from manualbp.domains import REALS
 from oracle import judge
 from oracle.alone import UPSTREAM
 from oracle.case import Case
 from oracle.diagnosis.evidence import named_slots
-from oracle.discrepancy import Row, measure
+from oracle.discrepancy import NOT_FINITE, Row, measure
 from oracle.inputs import generator
 from oracle.rounding import Scales, floor, furthest, unit_roundoff
 from oracle.tables import module_names
@@ -120,6 +120,10 @@ def inherited(
 ) -> list[Row]:
     """The rows end to end, with `reference` where torch's inaccuracy in a layer, proved there, explains all that differs."""
     inaccurate = {row.position for row in by_layer if row.verdict == Verdict.REFERENCE}
+    chain = (*case.network.layers, case.network.loss)
+    unseen = {row.position for row in by_layer if row.note.endswith(NOT_FINITE)}  # how accurate torch is there nobody has seen
+    if inaccurate:
+        inaccurate |= {at for at in unseen if not isinstance(chain[at], Linear)}
     if not inaccurate or all(row.verdict in (Verdict.AGREE, Verdict.REFERENCE) for row in through):
         return through
     rng, shares = generator(0, case.name), _shares(case, reference, scale, inaccurate)

@@ -159,3 +159,19 @@ def test_nothing_compared_is_not_agreement():
 def test_scalars_and_empty_arrays_have_rows():
     assert judged(np.float64(1.5), np.float64(1.5)).worst_index == "()"
     assert judged(np.zeros((0, 3)), np.zeros((0, 3))).verdict == Verdict.AGREE
+
+
+@pytest.mark.parametrize(
+    ("small", "verdict"),
+    [
+        (1e-4, "reference"),
+        (1e-4 * (1 + 1e-12), "reference"),  # what is left of terms of 1 that cancelled
+        (1e-4 * (1 + 1e-11), "differ"),  # more than they lost
+        (0.0, "differ"),  # torch's own wrong number
+    ],
+)
+def test_where_torch_is_wrong_the_candidate_may_lose_what_cancels(small, verdict):
+    truth = np.array([1.0, 1e-4])
+    found, torchs = np.array([1.0, small]), np.array([0.5, 0.0])
+    result = measure(found, torchs, np.array([1e-17, 1e-300]), lambda where: (np.where(where, truth, np.nan), np.zeros(2)))
+    assert result.verdict == verdict

@@ -137,7 +137,7 @@ def scales(case: Case, reference: Trace) -> Scales:
         size = np.abs(array.astype(np.float64))
         largest, scale = np.max(size, initial=0.0, where=np.isfinite(size)), through[quantity]
         least = u * u * largest  # rounding errors times rounding errors, where all else is exactly 0
-        if undecided and scale.max(initial=0.0) * TOLERANCE > JUMPS * largest:
+        if undecided and scale.max(initial=0.0) / JUMPS > largest / TOLERANCE:
             least = largest * (JUMPS / TOLERANCE)  # what falls otherwise moves this array by more than all that is in it
         np.maximum(scale, least, out=scale)
     return Scales(through, own, exact_through, exact_own)
