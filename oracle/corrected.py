@@ -31,8 +31,6 @@ class UnknownTruthError(ValueError):
 
 #: With the truth in the place of torch's numbers, rounding is measured by so many runs in which all that is handed on is rounded.
 AGAIN = 3
-#: Divided by, it leaves a number.
-TINY = float(np.finfo(np.float64).tiny)
 #: What becomes of the numbers of a node, "values" or "gradients" with its place: nothing, or a rounding.
 Disturb = Callable[[Any, str, int], Any]
 
@@ -119,13 +117,12 @@ def inherited(
     case: Case, reference: Trace, scale: Scales, through: list[Row], by_layer: list[Row], candidate: Trace
 ) -> list[Row]:
     """The rows end to end, with `reference` where torch's inaccuracy in a layer, proved there, explains all that differs."""
-    inaccurate = {row.position for row in by_layer if row.verdict == Verdict.REFERENCE}
+    proved = {row.position for row in by_layer if row.verdict == Verdict.REFERENCE}
+    if not proved or all(row.verdict in (Verdict.AGREE, Verdict.REFERENCE) for row in through):
+        return through
     chain = (*case.network.layers, case.network.loss)
     unseen = {row.position for row in by_layer if row.note.endswith(NOT_FINITE)}  # how accurate torch is there nobody has seen
-    if inaccurate:
-        inaccurate |= {at for at in unseen if not isinstance(chain[at], Linear)}
-    if not inaccurate or all(row.verdict in (Verdict.AGREE, Verdict.REFERENCE) for row in through):
-        return through
+    inaccurate = proved | {at for at in unseen if not isinstance(chain[at], Linear)}
     rng, shares = generator(0, case.name), _shares(case, reference, scale, inaccurate)
 
     def disturb(array: Any, what: str, at: int) -> Any:
@@ -136,7 +133,7 @@ def inherited(
         noisy = [corrected_run(case, inaccurate, disturb).quantities() for _ in range(AGAIN)]
     except UnknownTruthError:
         return through
-    where = ", ".join(module_names(case.network)[at] for at in sorted(inaccurate))
+    where = ", ".join(module_names(case.network)[at] for at in sorted(proved))
     named, given, wanted = {quantity.symbol: quantity for quantity in truth}, candidate.quantities(), reference.quantities()
     rows = []
     for row in through:
@@ -175,5 +172,6 @@ def _shares(case: Case, reference: Trace, scale: Scales, inaccurate: Collection[
 def scale_of(right: Any, exact: Any, reference: Any, scale: Any) -> Any:
     """The rounding scale of an array that stands in the reference's place, and may be larger where torch is wrong."""
     size = np.abs(np.asarray(reference, dtype=np.float64))
-    share = np.max(scale, initial=0.0) / max(float(np.max(size, initial=0.0, where=np.isfinite(size))), TINY)
+    largest = float(np.max(size, initial=0.0, where=np.isfinite(size)))
+    share = np.max(scale, initial=0.0) / largest if largest else 0.0
     return np.maximum(np.maximum(scale, floor(right, exact, right.dtype)), share * np.abs(right.astype(np.float64)))

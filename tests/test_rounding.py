@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from manualbp import CTCLoss, HalfSquaredError, Hardshrink, Identity, LogSoftmax, ReLU, Softmax, Tanh
-from oracle.alone import Alone
+from manualbp import CTCLoss, HalfSquaredError, Hardshrink, Identity, LogSoftmax, Network, ReLU, Sigmoid, Softmax, Tanh
+from oracle.alone import UPSTREAM, Alone
 from oracle.alone import build as build_alone
+from oracle.case import Case
 from oracle.check import discrepancies
 from oracle.rounding import hulls, scales
 from oracle.rounding.chain import Chain
@@ -158,3 +159,14 @@ def test_a_softmax_over_one_number_rounds_nothing(softmax):
         reference = torch_run(case)
         scale = next(scale for quantity, scale in scales(case, reference).own.items() if quantity.symbol == "delta[2]")
         assert (scale > 1e-30).any() == rounds
+
+
+def test_what_was_flushed_to_zero_may_be_large_beside_a_large_upstream_gradient():
+    """sigmoid(-723) is below the smallest normal number, and torch's is 0; times 1e86 that is no rounding of 0."""
+    z = np.array([[-723.0, -900.0, 1.0]])
+    case = Case("flushed", Network((Sigmoid(),), UPSTREAM), ({},), z, np.full((1, 3), 1e86))
+    reference = torch_run(case)
+    own = {quantity.symbol: scale for quantity, scale in scales(case, reference).own.items()}["dC/dx"]
+    true = 1e86 * np.exp(z[0, 0])
+    assert 0.01 * true < own[0, 0] < 1e86 * 2.3e-308
+    assert own[0, 2] < 1e-14 * 1e86

@@ -51,6 +51,8 @@ ROUNDED_ONCE = _names("""
     sqrt sub sub_ tanh true_divide
 """)
 WHOLE = EXACT | DECISIONS | CONTRACTIONS | ROUNDED_ONCE
+#: Never 0: where their result is, it was flushed, and may be anything below the smallest normal number.
+POSITIVE = _names("erfc exp sigmoid")
 #: Kernels that compute in the half precision itself also inside (measured, torch 2.13 on a CPU).
 NARROW_INSIDE = _names("_log_softmax binary_cross_entropy_with_logits glu_backward")
 
@@ -97,6 +99,7 @@ class Kind:
     decides: bool
     contracts: bool
     narrow: bool
+    positive: bool
     parts: Callable[..., Any] | None
 
 
@@ -106,7 +109,7 @@ def kind(operation: Any) -> Kind:
     name = operation._schema.name.split("::")[1]
     view = any(value.alias_info is not None and not value.alias_info.is_write for value in operation._schema.returns)
     parts = _PARTS.get(operation) or (None if view or name in WHOLE else decomposition_table.get(operation))
-    return Kind(view or name in EXACT, name in DECISIONS, name in CONTRACTIONS, name in NARROW_INSIDE, parts)
+    return Kind(view or name in EXACT, name in DECISIONS, name in CONTRACTIONS, name in NARROW_INSIDE, name in POSITIVE, parts)
 
 
 @dataclass(frozen=True)
@@ -244,7 +247,11 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
                 return
             if len(args) > 2 and isinstance(args[2], Tensor):  # the product is rounded before something is added to it, or not
                 self.disturb(result, level, self.groups.first(result - args[0]))
-        self.disturb(result, level)
+        if kind(func).positive:
+            self.disturb(result, level, self.groups.first(result).clamp_min(self.format.tiny * level))
+            result.abs_()
+        else:
+            self.disturb(result, level)
 
     def handed_over(self, result: Tensor) -> None:
         """What the next layer gets is not what this one keeps for its way back: each may come from another formula."""
