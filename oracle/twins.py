@@ -45,7 +45,7 @@ def to_numpy(tensor: Tensor) -> NDArray[Any]:
 
 def parameter(array: NDArray[Any]) -> Tensor:
     """A copy of a parameter as a tensor; it has torch's own layout."""
-    return to_torch(np.moveaxis(array, 0, -1))
+    return to_torch(np.moveaxis(array, 0, -1) if array.ndim else array)
 
 
 def batch_last(tensor: Tensor) -> Any:

@@ -74,6 +74,11 @@ class Takes(nn.Module):
         super().__init__()
 
 
+class LazyNet(nn.Sequential):
+    pass
+
+
+lazy = LazyNet(nn.LazyLinear(3))
 wrong_net = Net(Half())
 network = mb.Network.dense((3, 2), mb.Tanh(), mb.Tanh(), mb.MSELoss())
 number = 3
@@ -179,6 +184,13 @@ def test_the_same_seed_gives_the_same_table(tmp_path):
     assert a == b != c
 
 
+def test_numbers_without_an_axis():
+    for name, status in (("right", 0), ("Gelu", 1)):
+        found = call(f"mine.py:{name}", "--reference", "torch.nn.functional.gelu", "--shapes", "scalar", *QUICK[2:])
+        assert found.exit_code == status, found.output
+        assert "comparisons in 2 cases" in found.stdout
+
+
 def test_a_numpy_pair():
     shared = ("--reference", "product", "--shapes", "4x5,5x3", "--regimes", "generic", "--upstreams", "1")
     assert call("mine.py:affine_forward", "--backward", "affine_backward", *shared).exit_code == 0
@@ -233,6 +245,9 @@ SIN = ("--reference", "torch.sin", "--shapes", "3")
         (("mine.py:right", "--reference", "torch.sin", "--shapes", "4y7"), "got '4y7'"),
         (("mine.py:right", "--reference", "torch.sin", "--shapes", "4x7,"), "got ''"),
         (("mine.py:right", "--reference", "torch.mm", "--shapes", "4x7,4x7"), "the reference"),
+        (("mine.py:right", "--reference", "torch.sin", "--shapes", "4 labels 7"), "got only labels"),
+        (("torch.nn:LazyBatchNorm1d", "--reference", "torch.sin", "--shapes", "4x7"), "LazyBatchNorm1d is lazy"),
+        (("mine.py:Net", "--reference", "lazy", "--shapes", "3x4"), "LazyNet is lazy"),
         (("mine.py:right", *SIN, "--dtype", "int8"), "int8"),
         (("mine.py:right", *SIN, "--regimes", "odd"), "regimes takes some of"),
         (("mine.py:right", *SIN, "--upstreams", "0"), "upstreams takes a whole number from 1"),

@@ -130,3 +130,19 @@ def test_what_newly_fails_is_annotated_by_compare(on_github, monkeypatch, tmp_pa
     assert "agree at" in told[0]["title"]
     assert "differ at" in told[0]["title"]
     assert call.invoke(app, ["compare", str(tmp_path / "after"), str(tmp_path / "after")]).exit_code == 0
+
+
+def test_the_answers_of_a_port_are_annotated_in_their_files(on_github, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    answer = {
+        "format": "oracle-vectors answer",
+        "version": 1,
+        "case": "2-4-3x5/float32/Tanh/Identity/MSELoss",
+        "quantities": {"dC/db[2]": {"shape": [3], "decimal": [1, 2, 3]}},
+    }
+    (tmp_path / "mine.json").write_text(json.dumps(answer))
+    found = CliRunner().invoke(app, ["vectors", "check", "mine.json"])
+    assert found.exit_code == 1, found.output
+    told = annotations(found)
+    assert {each["file"] for each in told} == {"mine.json"}
+    assert "To see it again: oracle vectors check mine.json" in told[0]["message"]

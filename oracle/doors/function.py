@@ -105,6 +105,8 @@ def cases(
         return kinks_of(ask("kinks", "", reference, dict(zip(names, drawn, strict=True)), params, 1, seed))
 
     if wanted is not None:
+        if not params and all(each.labels for each in wanted):
+            raise DoorError("a gradient is that of real numbers; got only labels. Describe an input of real numbers too: '4x7'.")
         return _drawn(wanted, names, regimes or USUAL, DTYPES[dtype or usual], seed, points)
     tensors = [
         to_dtype(numbers(value, name), DTYPES[dtype] if dtype else None) for value, name in zip(inputs, names, strict=True)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from oracle.doors.errors import DoorError
+from oracle.doors.session import checked_parameters
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Pairing:
                 raise DoorError(
                     f"{what} takes a torch.nn.Module; got {given if isinstance(given, type) else type(given).__name__}: {hint}."
                 )
+            checked_parameters(given, what)
         try:
             pair = cls(copy.deepcopy(candidate), copy.deepcopy(reference), dict(mapping or {}), load)
         except (RuntimeError, TypeError) as error:

@@ -63,7 +63,8 @@ class Question:
     @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The dtype whose rounding is measured: that of the first input, or parameter, that is differentiated."""
-        return array_of(next(value for value in (*self.inputs.values(), *self.params.values()) if value.requires_grad)[:0]).dtype
+        first = next(value for value in (*self.inputs.values(), *self.params.values()) if value.requires_grad)
+        return DTYPES[str(first.dtype).removeprefix("torch.")]
 
     @cached_property
     def scales(self) -> CallableScales:

@@ -143,6 +143,15 @@ def checked_callable(value: Any, what: str, example: str) -> None:
     if not callable(value) or (isinstance(value, type) and not issubclass(value, torch.nn.Module)):
         got = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
         raise DoorError(f"{what} takes something to call, such as {example}; got {got}.")
+    checked_parameters(value, what)
+
+
+def checked_parameters(value: Any, what: str) -> None:
+    """Raise DoorError where a module's parameters have no shape yet."""
+    if isinstance(value, torch.nn.Module) and any(map(torch.nn.parameter.is_lazy, value.parameters())):
+        raise DoorError(
+            f"{what} takes a module whose parameters have shapes; {type(value).__name__} is lazy. Call it once before."
+        )
 
 
 def checked_numbers(upstreams: int, timeout: float, max_elements: int) -> None:
