@@ -112,6 +112,8 @@ def folder(tmp_path_factory):
     (found / "noisy.py").write_text(NOISY)
     (found / "fails.py").write_text("import torch\n\n1 / 0\n")
     (found / "syntax.py").write_text("x = = 1\n")
+    (found / "package").mkdir()
+    (found / "package" / "__init__.py").write_text("import not_there\n")
     (found / "leaves.py").write_text("import sys\nsys.exit()\n")
     return found
 
@@ -232,8 +234,13 @@ SIN = ("--reference", "torch.sin", "--shapes", "3")
         (("mine.py:", *SIN), "a target is file.py:name"),
         (("gelu", *SIN), "a target is file.py:name"),
         (("nowhere.at.all", *SIN), "there is no module 'nowhere'"),
+        (("package.part:f", *SIN), "importing package.part raises ModuleNotFoundError: No module named 'not_there'"),
+        (("fails.f", *SIN), "importing fails raises ZeroDivisionError"),
+        ((".mine.right", *SIN), "importing .mine raises"),
+        (("mine.right.more", *SIN), "there is no 'right.more' in mine"),
         (("nowhere:f", *SIN), "there is no module 'nowhere'"),
         (("mine.py:number", *SIN), "candidate takes something to call"),
+        (("mine.py:number.x", *SIN), "there is no 'number.x' in mine.py"),
         (("mine.py:Takes", *SIN), "Make one in a file, such as mine = Takes(...), and name that."),
         (("fails.py:f", *SIN), "fails.py cannot be run: line 3: ZeroDivisionError"),
         (("syntax.py:f", *SIN), "syntax.py cannot be run: line 1: SyntaxError"),

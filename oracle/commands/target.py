@@ -64,7 +64,12 @@ class Target:
 
 
 def find(text: str, beside: Target | None = None) -> Target:
-    """What the text names; a name alone stands beside another target. Raises SpecError, also where the file itself fails."""
+    """What the text names; a name alone stands beside another target. Modules are found as `python -m` finds them.
+
+    Raises SpecError, also where the file itself fails.
+    """
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     place, colon, name = text.rpartition(":")
     if not colon and text.isidentifier() and beside is not None:
         place, name = beside.place, text
@@ -90,10 +95,14 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _is_module(place: str) -> bool:
+    """Whether there is such a module, which imports what it lies in. Raises SpecError where that fails."""
     try:
         return importlib.util.find_spec(place) is not None
-    except (ImportError, ValueError, AttributeError):
-        return False
+    except (Exception, SystemExit) as error:
+        absent = isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}.")
+        if absent or isinstance(error, TypeError | ValueError):  # not the name of a module
+            return False
+        raise SpecError(f"importing {place} raises {_first(error)}") from error
 
 
 def _member(module: ModuleType, name: str, place: str) -> Any:
@@ -109,7 +118,8 @@ def _member(module: ModuleType, name: str, place: str) -> Any:
 
 def _names(holder: Any) -> list[str]:
     """What can be called there, by name; in a file its own definitions first."""
-    names = [name for name, value in vars(holder).items() if not name.startswith("_") and callable(value)]
+    held = getattr(holder, "__dict__", {}).items()
+    names = [name for name, value in held if not name.startswith("_") and callable(value)]
     own = [name for name in names if getattr(getattr(holder, name), "__module__", "") == getattr(holder, "__name__", None)]
     return own or names
 
@@ -119,9 +129,6 @@ def _listed(names: list[str], most: int = 12) -> str:
 
 
 def _module(place: str) -> ModuleType:
-    """A module, as `python -m` would find it."""
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     if not _is_module(place):
         raise SpecError(f"a target is {FORMS}; there is no module {place!r}.")
     try:
@@ -134,7 +141,7 @@ def _file(place: str) -> ModuleType:
     """A file, run once, with what lies beside it to import."""
     path = Path(place).resolve()
     for module in list(sys.modules.values()):
-        if getattr(module, "__file__", None) == str(path):
+        if getattr(module, "__dict__", {}).get("__file__") == str(path):
             return module
     if not path.is_file() or path.suffix != ".py":
         near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*.py")], 3, 0.7)
