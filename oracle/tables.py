@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 END_TO_END, LAYERWISE, ALONE, TRAINING = "end to end", "layerwise", "alone", "training"
+#: What somebody else's gradient owes besides its numbers; such a row is of no layer.
+CONTRACT = "contract"
 
 
 def module_names(network: Network) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,10 @@ print("the file prints")
 os.write(1, b"so does C\\n")
 atexit.register(print, "and at the end")
 """
+OTHERS = """from mine import Gelu, nn, torch
+from torch import sin
+act, twice = nn.Tanh(), torch.vmap(torch.square)
+"""
 QUICK = ("--regimes", "generic", "--upstreams", "1", "--dtype", "float64")
 
 
@@ -110,6 +115,7 @@ def folder(tmp_path_factory):
     found = tmp_path_factory.mktemp("targets")
     (found / "mine.py").write_text(FILE)
     (found / "noisy.py").write_text(NOISY)
+    (found / "others.py").write_text(OTHERS)
     (found / "fails.py").write_text("import torch\n\n1 / 0\n")
     (found / "syntax.py").write_text("x = = 1\n")
     (found / "package").mkdir()
@@ -205,6 +211,7 @@ def test_a_module_goes_submodule_by_submodule():
     found = call("mine:wrong_net", "--reference", "mine.Net", "--shapes", "3x4")
     assert found.exit_code == 1
     assert "act, Half: dC/dinput" in found.stdout
+    assert re.search(r"^2 act, Half +own fault", found.stdout, re.MULTILINE), found.stdout
     assert "layerwise" in found.stdout
 
 
@@ -277,19 +284,21 @@ def test_a_call_that_is_wrong_is_refused(arguments, message, tmp_path):
 
 
 def test_where_a_target_is_defined(folder):
-    from functools import partial
+    from oracle.commands.target import find
 
-    from oracle.commands.target import Target, find
-
-    for name, line in (
-        ("Gelu", "class Gelu(torch.autograd.Function):"),
-        ("Gelu.apply", "class Gelu(torch.autograd.Function):"),
-        ("right", "def right(x):"),
-        ("wrong_net", "class Net(nn.Module):"),
+    gelu = line_of("class Gelu(torch.autograd.Function):")
+    for text, line in (
+        ("mine.py:Gelu", gelu),
+        ("mine.py:Gelu.apply", gelu),
+        ("mine.py:right", line_of("def right(x):")),
+        ("mine.py:wrong_net", line_of("wrong_net = Net(Half())")),
+        ("mine:right", line_of("def right(x):")),
+        ("others.py:Gelu", gelu),
+        ("others.py:Gelu.apply", gelu),
+        ("others.py:act", 3),
+        ("others.py:twice", 3),
     ):
-        file, number = find(f"mine.py:{name}").definition
-        assert (Path(file).name, number) == ("mine.py", line_of(line))
-    mine = find("mine.py:right").named
-    assert Target("x", "mine.py", partial(mine, 1)).definition[1] == line_of("def right(x):")
-    assert Target("x", "mine.py", len).definition == ("mine.py", 0)
-    assert find("torch.sin").definition == ("", 0)
+        file, number = find(text).definition
+        assert (Path(file).name, number) == ("others.py" if line == 3 else "mine.py", line)
+    assert find("torch.sin").definition[1] == 0
+    assert find("others.py:sin").definition == ("others.py", 0)

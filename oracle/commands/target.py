@@ -1,5 +1,6 @@
 """What a text on the command line names: something in a Python file or in a module, and where it is defined."""
 
+import ast
 import difflib
 import importlib
 import importlib.util
@@ -7,7 +8,6 @@ import inspect
 import sys
 import traceback
 from dataclasses import dataclass
-from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,10 +19,12 @@ FORMS = "file.py:name, package.module:name or package.module.name"
 
 @dataclass(frozen=True)
 class Target:
-    """Something found by its name; `place` is the file or module before the colon."""
+    """Something found by its name in a file or module, `place`; `file` is where that lies, if it is a file."""
 
     text: str
     place: str
+    name: str
+    file: str
     named: Any
 
     @property
@@ -45,22 +47,31 @@ class Target:
                 f"Make one in a file, such as mine = {name}(...), and name that."
             ) from error
 
-    @cached_property
+    @property
     def definition(self) -> tuple[str, int]:
-        """The file and line where it is defined; where Python does not know, the file that holds it."""
-        named = self.named
-        while isinstance(named, partial):
-            named = named.func
-        owner = getattr(named, "__self__", None)
-        if inspect.isclass(owner):  # MyFunction.apply
-            named = owner
-        elif not (inspect.isclass(named) or inspect.isroutine(named)):
-            named = type(named)
-        try:
-            named = inspect.unwrap(named)
+        """The file and line where it is defined, or where its name is given to it."""
+        held = self.place if self.place.endswith(".py") else self.file
+        if line := _line(self.file, self.name.partition(".")[0]):
+            return held, line
+        try:  # it comes from another file
+            named = inspect.unwrap(getattr(self.named, "__self__", self.named))
             return inspect.getsourcefile(named) or "", inspect.getsourcelines(named)[1]
         except (OSError, TypeError):
-            return (self.place, 0) if self.place.endswith(".py") else ("", 0)
+            return held, 0
+
+
+def _line(file: str, name: str) -> int:
+    """Where a file defines a name, or gives it to something; 0 where it does neither."""
+    try:
+        nodes = ast.walk(ast.parse(Path(file).read_text(encoding="utf-8")))  # the outermost first
+    except (OSError, ValueError, SyntaxError):
+        return 0
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return node.lineno
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == name:
+            return node.lineno
+    return 0
 
 
 def find(text: str, beside: Target | None = None) -> Target:
@@ -78,7 +89,7 @@ def find(text: str, beside: Target | None = None) -> Target:
     if not place or not name:
         raise SpecError(f"a target is {FORMS}; got {text!r}.")
     module = _file(place) if place.endswith(".py") else _module(place)
-    return Target(text, place, _member(module, name, place))
+    return Target(text, place, name, getattr(module, "__file__", None) or "", _member(module, name, place))
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 
 from oracle.discrepancy import Row, measure
+from oracle.tables import CONTRACT
 from oracle.verdict import Verdict
-
-CONTRACT = "contract"
 
 
 def duty(case: str, what: str, found: Any, wanted: Any, fix: str, *, scale: Any = 0.0, module: str = "the candidate") -> Row:

@@ -15,12 +15,13 @@ from oracle.diagnosis import Line, diagnose
 from oracle.diagnosis.evidence import Slot, named_slots
 from oracle.discrepancy import Row
 from oracle.doors import decay, otherwise
-from oracle.doors.contract import CONTRACT, duty
+from oracle.doors.contract import duty
 from oracle.doors.drawing import Setup
 from oracle.doors.guard import SETTINGS, Outcome, guarded
 from oracle.doors.reading import Reader
 from oracle.rounding import Scales, scales
 from oracle.sweep import Advice
+from oracle.tables import CONTRACT
 from oracle.torch_run import torch_run
 from oracle.verdict import Verdict
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from oracle.data import without_step
 from oracle.report.parts import ALONE
-from oracle.tables import END_TO_END, LAYERWISE
+from oracle.tables import CONTRACT, END_TO_END, LAYERWISE
 from oracle.verdict import TOLERANCE, Verdict
 
 if TYPE_CHECKING:
@@ -194,7 +194,8 @@ class Layers:
 
 def layer_key(table: pd.DataFrame) -> str:
     """What tells layers apart: the position where every case has the same modules there, else the notes' number."""
-    different = (table.groupby("position")["module"].nunique() > 1).any()
+    of_layers = table[table["comparison"] != CONTRACT]
+    different = (of_layers.groupby("position")["module"].nunique() > 1).any()
     return "layer" if different else "position"
 
 
