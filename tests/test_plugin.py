@@ -50,6 +50,7 @@ def test_right(gradient_oracle):
     assert gradient_oracle.check_backward(affine_forward, affine_backward, torch.mm, "3x4", "4x2", **QUICK).ok
 
 
+@pytest.mark.xdist_group("together")
 def test_two_of_three(gradient_oracle):
     assert not wrong(gradient_oracle).ok
     gradient_oracle.check_function(right, torch.square, "3x4", **QUICK)
@@ -202,7 +203,7 @@ def test_the_report_holds_every_check_by_its_test(ran):
 
 def test_workers_of_xdist_make_the_same_report(ran, tmp_path):
     folder, _ = ran
-    again = run(folder, f"--oracle-report={tmp_path / 'all.json'}", "-n", "2")
+    again = run(folder, f"--oracle-report={tmp_path / 'all.json'}", "-n", "2", "--dist=loadgroup")
     assert again.returncode == 1, again.stdout + again.stderr
     one, two = (json.loads((place / "all.json").read_text()) for place in (folder / "out", tmp_path))
     assert (one["jobs"], two["jobs"]) == (1, 2)

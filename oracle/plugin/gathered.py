@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,7 +24,7 @@ class Gathered(Report):
 
     def repeat(self, case: str) -> str:
         seed = [f"--oracle-seed={self.seed}"] * bool(self.seed)
-        return shlex.join(["pytest", self.tests[case], *seed])
+        return shlex.join(["pytest", self.tests[case], *seed]) if case in self.tests else ""
 
 
 def packed(oracle: "GradientOracle") -> str:
@@ -37,17 +37,17 @@ def packed(oracle: "GradientOracle") -> str:
         advice += [
             [f"{prefix}{each.case}", each.location, each.inferred, each.matches, each.lines] for each in check.report.diagnoses
         ]
-    return json.dumps({"rows": rows, "advice": advice}, default=lambda number: number.item())
+    return json.dumps({"test": oracle.test, "rows": rows, "advice": advice}, default=lambda number: number.item())
 
 
-def gathered(packs: Mapping[str, str], **made: Any) -> Gathered:
-    """One report of what tests compared, by their ids and in the order of these."""
-    found = {test: json.loads(packs[test]) for test in sorted(packs)}
-    rows = [Row(*row) for each in found.values() for row in each["rows"]]
+def gathered(packs: Iterable[str], **made: Any) -> Gathered:
+    """One report of what tests compared, in the order of their ids."""
+    found = sorted(map(json.loads, packs), key=lambda each: each["test"])
+    rows = [Row(*row) for each in found for row in each["rows"]]
     advice = [
         Advice(case, location, inferred, tuple(matches), tuple(map(tuple, lines)))
-        for each in found.values()
+        for each in found
         for case, location, inferred, matches, lines in each["advice"]
     ]
-    tests = {row[0]: test for test, each in found.items() for row in each["rows"]}
+    tests = {row[0]: each["test"] for each in found for row in each["rows"]}
     return Gathered(table(rows), diagnoses=advice, tests=tests, **made)

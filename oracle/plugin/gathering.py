@@ -43,7 +43,7 @@ class Gathering:
         from oracle.plugin.gathered import gathered
 
         report = gathered(
-            self.packs,
+            self.packs.values(),
             seed=self.config.getoption("oracle_seed"),
             seconds=time.perf_counter() - self.begin,
             command=shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
