@@ -1,6 +1,6 @@
 """Networks drawn at random over everything the catalogue has: random/NUMBER names one.
 
-Depth 1 to 30, widths 1 to 300, batch 1 to 24, up to two axes in between, gain of the weights 0.1 to 8, a record of its own behind
+Depth 1 to 30, widths 1 to 300, batch 1 to 12, up to two axes in between, gain of the weights 0.1 to 8, a record of its own behind
 every Linear, any loss with any option, every dtype and regime. Sizes and gains are drawn by their logarithm, and again where the
 network would take more multiplications than MOST_WORK.
 """
@@ -20,10 +20,10 @@ from oracle.case import DTYPES, Case, SpecError, float_info
 from oracle.inputs import generator, upstream
 
 PREFIX = "random/"
-DEEPEST, WIDEST, MOST_SAMPLES = 30, 300, 24
+DEEPEST, WIDEST, MOST_SAMPLES = 30, 300, 12
 GAINS = (0.1, 8.0)
 #: Multiplications of one pass forward: enough for the widest layer, or for the deepest network, with a small batch.
-MOST_WORK = 2_000_000
+MOST_WORK = 250_000
 #: How often each dtype is drawn.
 SHARES = {"float64": 0.35, "float32": 0.35, "float16": 0.15, "bfloat16": 0.15}
 #: Numbers of a network stay below the largest float by this factor: what overflows cannot be compared.
