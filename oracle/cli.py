@@ -19,12 +19,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(vectors.app, name="vectors")
-app.command()(explain.explain)
-app.command()(exercise.exercise)
-app.command()(check.check)
-app.command()(compare.compare)
-app.command()(index.index)
 DEFAULT_OUT = Path("reports/latest")
 ACCURACY_OUT = Path("reports/latest-accuracy")
 MUTANTS_OUT = Path("reports/latest-mutants")
@@ -326,3 +320,8 @@ def mutants(
         if folder:
             console.print(f"\nThe report: {folder / 'mutants.html'}", highlight=False, soft_wrap=True)
     raise typer.Exit(AGREE if detection.ok else FAILS)
+
+
+for command in (check.check, explain.explain, exercise.exercise, compare.compare, index.index):
+    app.command()(command)
+app.add_typer(vectors.app, name="vectors")
