@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from manualbp import Activation, Linear, Network, Trace
+from manualbp import Activation, Linear, Network, Quantity, Trace
 from manualbp.domains import REALS
 from oracle import judge
 from oracle.alone import UPSTREAM
 from oracle.case import Case
-from oracle.diagnosis.evidence import named_slots
+from oracle.diagnosis.evidence import Slot, named_slots
 from oracle.discrepancy import NOT_FINITE, Row, measure
 from oracle.inputs import generator
-from oracle.rounding import Scales, floor, furthest, unit_roundoff
+from oracle.rounding import JUMPS, Scales, floor, furthest, unit_roundoff
 from oracle.tables import module_names
 from oracle.twins import batch_last, call, call_loss, for_terms, to_numpy, to_torch
-from oracle.verdict import Verdict
+from oracle.verdict import TOLERANCE, Verdict
 
 
 class UnknownTruthError(ValueError):
@@ -31,6 +31,8 @@ class UnknownTruthError(ValueError):
 
 #: With the truth in the place of torch's numbers, rounding is measured by so many runs in which all that is handed on is rounded.
 AGAIN = 3
+#: And by runs in which this share of the numbers within rounding of a kink has fallen on its other side.
+SIDES = (1.0, 0.5, 0.5, 0.25)
 #: What becomes of the numbers of a node, "values" or "gradients" with its place: nothing, or a rounding.
 Disturb = Callable[[Any, str, int], Any]
 
@@ -128,9 +130,20 @@ def inherited(
     def disturb(array: Any, what: str, at: int) -> Any:
         return array * (1 + shares[what, at] * rng.choice([-1.0, 1.0], np.shape(array)))
 
+    near = _near_kinks(case, reference, scale)
+
+    def fall(array: Any, what: str, at: int) -> Any:
+        for kink, reach in near.get(at, ()) if what == "values" else ():
+            other = (np.abs(array - kink) <= reach) & (rng.random(array.shape) < SIDES[len(fallen)])
+            array = np.where(other, 2 * kink - array, array)
+        return array
+
+    fallen: list[dict[Quantity, Any]] = []
     try:
         truth = corrected_run(case, inaccurate).quantities()
         noisy = [corrected_run(case, inaccurate, disturb).quantities() for _ in range(AGAIN)]
+        while near and len(fallen) < len(SIDES):
+            fallen.append(corrected_run(case, inaccurate, fall).quantities())
     except UnknownTruthError:
         return through
     where = ", ".join(module_names(case.network)[at] for at in sorted(proved))
@@ -143,12 +156,28 @@ def inherited(
                 right = np.asarray(truth[quantity]).astype(case.dtype)
                 moved = furthest(truth[quantity], np.array([run[quantity] for run in noisy]))
                 own = np.maximum(moved, scale_of(right, truth[quantity], wanted[quantity], scale.through[quantity]))
+                if fallen:
+                    own = own + furthest(truth[quantity], np.array([run[quantity] for run in fallen])) * (JUMPS / TOLERANCE)
                 found = measure(given.get(quantity), right, own)
             if found.verdict == Verdict.AGREE:
                 note = f"torch is inaccurate in {where}; with the truth there the candidate is within {found.sigmas:.2g} sigmas"
                 row = row._replace(verdict=str(Verdict.REFERENCE), note=note)
         rows.append(row)
     return rows
+
+
+def _near_kinks(case: Case, reference: Trace, scale: Scales) -> dict[int, list[tuple[float, Any]]]:
+    """By the position of an activation its kinks that rounding may take some of its inputs across, and how far it reaches."""
+    found: dict[int, list[tuple[float, Any]]] = {}
+    slots = named_slots(case.network, reference.parameter_gradients)
+    for at, layer in enumerate(case.network.layers):
+        value, sigma = reference.values[at], scale.through.get(slots[Slot("values", at)]) if at else None
+        if isinstance(layer, Activation) and layer.rows_in(1) == 1 and value is not None and sigma is not None:
+            reach = TOLERANCE * sigma
+            for kink in layer.kinks:
+                if (np.abs(np.asarray(value, np.float64) - kink.at) <= reach).any():
+                    found.setdefault(at, []).append((kink.at, reach))
+    return found
 
 
 def _shares(case: Case, reference: Trace, scale: Scales, inaccurate: Collection[int]) -> dict[tuple[str, int], Any]:
