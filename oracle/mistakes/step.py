@@ -15,7 +15,7 @@ from oracle.case import Case
 Gradients = tuple[Array, dict[str, Array]]
 
 #: How often the numbers that a step is given are moved.
-MOVED = 3
+MOVED = 8
 
 
 @dataclass(frozen=True)
