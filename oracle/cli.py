@@ -11,7 +11,23 @@ import typer
 from rich.console import Console
 
 from oracle.commands import check, compare, exercise, explain, index, vectors
-from oracle.shell import AGREE, FAILS, INTERRUPTED, Json, Out, Seed, errors, finish, progress_bar, refusing
+from oracle.shell import (
+    AGREE,
+    FAILS,
+    INTERRUPTED,
+    Activations,
+    Dtypes,
+    Jobs,
+    Json,
+    Losses,
+    Out,
+    Seed,
+    Shapes,
+    errors,
+    finish,
+    progress_bar,
+    refusing,
+)
 
 app = typer.Typer(
     help="Is a hand-written gradient right? The oracle holds it against torch.autograd, layer by layer.",
@@ -39,12 +55,10 @@ def run(
     out: Out = None,
     as_json: Json = False,
     seed: Seed = 0,
-    activation: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this activation; may be repeated.")] = None,
-    loss: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this loss; may be repeated.")] = None,
-    shape: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this shape: a name, or 4-8-3x16; may be repeated.")
-    ] = None,
-    dtype: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this dtype; may be repeated.")] = None,
+    activation: Activations = None,
+    loss: Losses = None,
+    shape: Shapes = None,
+    dtype: Dtypes = None,
     data: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Only this data set; may be repeated. Alone, no drawn networks are compared."),
@@ -57,7 +71,7 @@ def run(
         bool, typer.Option("--full", help="The whole product of activations, losses, shapes and dtypes: hours.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Another subgradient than torch's at a kink fails as well.")] = False,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 means one per core.")] = 0,
+    jobs: Jobs = 0,
 ) -> None:
     """Compare every activation and loss, alone and in networks, then real data, with torch.autograd; write the report.
 
@@ -150,13 +164,13 @@ def accuracy(
     out: Out = None,
     as_json: Json = False,
     seed: Seed = 0,
-    activation: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this activation; may be repeated.")] = None,
-    loss: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this loss; may be repeated.")] = None,
-    dtype: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this dtype; may be repeated.")] = None,
+    activation: Activations = None,
+    loss: Losses = None,
+    dtype: Dtypes = None,
     inputs: Annotated[
         int, typer.Option(min=1, metavar="N", help="Numbers an elementwise function is tried at; the others get a share of it.")
     ] = 100_000,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 means one per core.")] = 0,
+    jobs: Jobs = 0,
 ) -> None:
     """Measure how many ulps our values and derivatives, and torch's, are from the truth, and where; write the atlas.
 
@@ -209,7 +223,7 @@ def calibrate(
     seed: Seed = 0,
     cases: Annotated[int, typer.Option(min=1, metavar="N", help="How many networks.")] = 2000,
     first: Annotated[int, typer.Option(min=0, metavar="N", help="The number of the first, random/N.")] = 0,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 means one per core.")] = 0,
+    jobs: Jobs = 0,
 ) -> None:
     """Compare correct networks drawn at random: none may raise an alarm, and errors must be about as large as their scale.
 
@@ -260,15 +274,15 @@ def mutants(
     as_json: Json = False,
     seed: Seed = 0,
     mistake: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this mistake; may be repeated.")] = None,
-    activation: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this activation; may be repeated.")] = None,
-    loss: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this loss; may be repeated.")] = None,
-    shape: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this shape; may be repeated.")] = None,
-    dtype: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this dtype; may be repeated.")] = None,
+    activation: Activations = None,
+    loss: Losses = None,
+    shape: Shapes = None,
+    dtype: Dtypes = None,
     case: Annotated[
         list[str] | None, typer.Option(metavar="CASE", help="Plant in this case, everywhere; may be repeated.")
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Every place in every case of the sweep: hours.")] = False,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 means one per core.")] = 0,
+    jobs: Jobs = 0,
 ) -> None:
     """Plant every mistake of the catalogue in networks that are right; count what is found, located and named.
 

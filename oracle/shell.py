@@ -25,6 +25,15 @@ def _folder(text: str) -> Path:
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", parser=_folder, help="Folder for the report.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same table, byte for byte.")]
+Activations = Annotated[
+    list[str] | None, typer.Option("--activation", metavar="NAME", help="Only this activation; may be repeated.")
+]
+Losses = Annotated[list[str] | None, typer.Option("--loss", metavar="NAME", help="Only this loss; may be repeated.")]
+Shapes = Annotated[
+    list[str] | None, typer.Option("--shape", metavar="NAME", help="Only this shape: a name, or 4-8-3x16; may be repeated.")
+]
+Dtypes = Annotated[list[str] | None, typer.Option("--dtype", metavar="NAME", help="Only this dtype; may be repeated.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=0, help="Processes; 0 means one per core.")]
 
 
 def stop(message: object) -> NoReturn:

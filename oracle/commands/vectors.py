@@ -10,7 +10,23 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from oracle.shell import AGREE, FAILS, INTERRUPTED, Json, Out, Seed, errors, finish, progress_bar, refusing, stop
+from oracle.shell import (
+    AGREE,
+    FAILS,
+    INTERRUPTED,
+    Activations,
+    Dtypes,
+    Json,
+    Losses,
+    Out,
+    Seed,
+    Shapes,
+    errors,
+    finish,
+    progress_bar,
+    refusing,
+    stop,
+)
 
 app = typer.Typer(
     help="Frozen cases with the right numbers, for a gradient in any language; and the judgement of what it answers.",
@@ -24,12 +40,10 @@ def export(
     out: Out = None,
     as_json: Json = False,
     seed: Seed = 0,
-    activation: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this activation; may be repeated.")] = None,
-    loss: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this loss; may be repeated.")] = None,
-    shape: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="In this shape: a name, or 4-8-3x16; may be repeated.")
-    ] = None,
-    dtype: Annotated[list[str] | None, typer.Option(metavar="NAME", help="In this dtype; may be repeated.")] = None,
+    activation: Activations = None,
+    loss: Losses = None,
+    shape: Shapes = None,
+    dtype: Dtypes = None,
     case: Annotated[list[str] | None, typer.Option(metavar="CASE", help="Only this network; may be repeated.")] = None,
     form: Annotated[str, typer.Option("--format", metavar="FORM", help="json, or safetensors for large arrays.")] = "json",
 ) -> None:
