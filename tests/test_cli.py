@@ -50,7 +50,21 @@ def test_one_case_shows_every_row_and_writes_nothing(tmp_path, monkeypatch):
 
 def test_processes_give_the_same_table_as_one(tmp_path):
     for jobs in (1, 2):
-        arguments = ("run", "--activation", "ReLU", "--loss", "NLLLoss", "--shape", "notes", "--shape", "image", "--jobs", jobs, "--out", tmp_path / str(jobs))
+        arguments = (
+            "run",
+            "--activation",
+            "ReLU",
+            "--loss",
+            "NLLLoss",
+            "--shape",
+            "notes",
+            "--shape",
+            "image",
+            "--jobs",
+            jobs,
+            "--out",
+            tmp_path / str(jobs),
+        )
         done = subprocess.run([sys.executable, "-m", "oracle", *map(str, arguments)], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "1" / "discrepancies.csv").read_bytes() == (tmp_path / "2" / "discrepancies.csv").read_bytes()
