@@ -108,7 +108,7 @@ def pack(report: "Report") -> str:
     }
     start = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
     whole = b"".join([len(start).to_bytes(4, "little"), start, *body.parts])
-    return base64.b64encode(zlib.compress(whole, 9)).decode()
+    return base64.b64encode(zlib.compress(whole, 7)).decode()
 
 
 def _cases(report: "Report", names: list[str]) -> dict[str, Any]:

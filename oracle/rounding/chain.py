@@ -34,8 +34,11 @@ class Chain:
     def _spread(self, tensor: Tensor) -> Tensor:
         return tensor.double().expand(self.groups.count, *tensor.shape)
 
-    def run(self, mode: Replicas) -> Trace:
-        """Values and gradients, each with the leading axis of the groups, while `mode` looks after every operation."""
+    def run(self, mode: Replicas, *, of_input: bool = True) -> Trace:
+        """Values and gradients, each with the leading axis of the groups, while `mode` looks after every operation.
+
+        Without `of_input` the gradient of the network's input is 0: a descent has no use for it.
+        """
         layers, count = self.case.network.layers, len(self.case.network.layers)
         values, steps = [self.x], []
         for layer, own in zip(layers, self.params, strict=False):
@@ -56,7 +59,13 @@ class Chain:
         upstream = for_terms(self.grad_loss.unsqueeze(0), loss)
         for output, start, own in [(loss, given, params), *reversed(steps)]:
             with mode:
-                found = torch.autograd.grad(output, [start, *own.values()], upstream, materialize_grads=True)
+                if of_input or len(gradients) < count:
+                    found = torch.autograd.grad(output, [start, *own.values()], upstream, materialize_grads=True)
+                else:
+                    found = (
+                        torch.zeros_like(start),
+                        *torch.autograd.grad(output, [*own.values()], upstream, materialize_grads=True),
+                    )
             gradients.append(found[0])
             parameter_gradients.append(dict(zip(own, found[1:], strict=True)))
             upstream = found[0].detach().clone()

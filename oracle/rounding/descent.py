@@ -20,7 +20,7 @@ def noisy_descent(case: Case, alpha: float, steps: int, replicas: int) -> Iterat
     chain = Chain(case, Groups(1, replicas))
     mode = RoundingNoise(chain.groups, format_of(case.dtype), 0.0, seed(case.name))
     for _ in range(steps + 1):
-        trace = chain.run(mode)
+        trace = chain.run(mode, of_input=False)
         yield State(
             trace.loss,
             tuple({name: to_numpy(value) for name, value in own.items()} for own in chain.params),
