@@ -6,12 +6,13 @@ the referee, so that what follows from the inaccuracy is told from a mistake.
 """
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from manualbp import Activation, Linear, Network, Quantity, Trace
+from manualbp import Activation, Linear, Network, Trace
 from manualbp.domains import REALS
 from oracle import judge
 from oracle.alone import UPSTREAM
@@ -54,9 +55,8 @@ def corrected_run(case: Case, inaccurate: Collection[int], disturb: Disturb = la
             else:
                 value = batch_last(_forward(case, layer, own, values[-1])[0])
             reach = layer.range if isinstance(layer, Activation) else REALS
-            values.append(
-                np.clip(disturb(value, "values", at + 1), reach.low, reach.high)
-            )  # rounding is monotonic, and 1 a number
+            handed_on = disturb(value, "values", at + 1)
+            values.append(np.clip(handed_on, reach.low, reach.high))  # rounding is monotonic, and 1 a number
         of_loss = params[count] if len(params) > count else {}
         loss, gradient, own_gradients = _through_loss(case, of_loss, values[-1], referee=count in inaccurate)
         gradients, parameter_gradients = [disturb(gradient, "gradients", count)], [own_gradients] if of_loss else []
@@ -132,18 +132,17 @@ def inherited(
 
     near = _near_kinks(case, reference, scale)
 
-    def fall(array: Any, what: str, at: int) -> Any:
+    def fall(share: float, array: Any, what: str, at: int) -> Any:
         for kink, reach in near.get(at, ()) if what == "values" else ():
-            other = (np.abs(array - kink) <= reach) & (rng.random(array.shape) < SIDES[len(fallen)])
+            other = (np.abs(array - kink) <= reach) & (rng.random(array.shape) < share)
             array = np.where(other, 2 * kink - array, array)
         return array
 
-    fallen: list[dict[Quantity, Any]] = []
     try:
         truth = corrected_run(case, inaccurate).quantities()
         noisy = [corrected_run(case, inaccurate, disturb).quantities() for _ in range(AGAIN)]
-        while near and len(fallen) < len(SIDES):
-            fallen.append(corrected_run(case, inaccurate, fall).quantities())
+        sides = SIDES if near else ()
+        fallen = [corrected_run(case, inaccurate, partial(fall, share)).quantities() for share in sides]
     except UnknownTruthError:
         return through
     where = ", ".join(module_names(case.network)[at] for at in sorted(proved))

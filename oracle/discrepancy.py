@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from manualbp import Quantity
 from oracle.case import float_info
+from oracle.roundoff import unit_roundoff
 from oracle.verdict import TOLERANCE, Verdict
 
 #: Gives the true values of an array as (hi, lo) where it is asked, or None where nobody knows.
@@ -135,7 +136,9 @@ def _as_witnessed(
 ) -> Discrepancy:
     """The result, or `reference` where every element that is outside is as close to the witness as rounding allows."""
     with np.errstate(all="ignore"):
-        near = np.abs(found.astype(np.float64) - right) <= np.maximum(allowed, CLOSE * 2 * _roundoff(found.dtype) * np.abs(right))
+        near = np.abs(found.astype(np.float64) - right) <= np.maximum(
+            allowed, CLOSE * 2 * unit_roundoff(found.dtype) * np.abs(right)
+        )
     if not near[outside].all():
         return result
     at = tuple(map(int, np.unravel_index(int(np.argmax(outside)), found.shape)))
@@ -146,17 +149,13 @@ def _as_witnessed(
     )
 
 
-def _roundoff(dtype: np.dtype[Any]) -> float:
-    return float(float_info(dtype).eps) / 2
-
-
 def _on_kinks(
     result: Discrepancy, found: NDArray[Any], allowed: NDArray[np.float64], outside: NDArray[np.bool_], low: Any, high: Any
 ) -> Discrepancy:
     """The result, or `kink` where every element that is outside lies between the two sides of a kink."""
     numbers = found.astype(np.float64)
     with np.errstate(all="ignore"):
-        rounded = np.maximum(allowed, CLOSE * 2 * _roundoff(found.dtype) * (high - low))  # torch's number may be exactly 0
+        rounded = np.maximum(allowed, CLOSE * 2 * unit_roundoff(found.dtype) * (high - low))  # torch's number may be exactly 0
         between = (high - low > 2 * allowed) & (numbers >= low - rounded) & (numbers <= high + rounded)
     if not between[outside].all():
         return result
@@ -193,7 +192,7 @@ def _judged(
     with np.errstate(all="ignore"):
         error, high = np.abs(found.astype(np.float64) - truth[0] - truth[1]), np.abs(truth[0])
         far = error > np.sqrt(float(float_info(found.dtype).eps)) * high
-        cancelled = (error <= _roundoff(found.dtype) * np.max(high, initial=0.0, where=np.isfinite(high))) & ~far
+        cancelled = (error <= unit_roundoff(found.dtype) * np.max(high, initial=0.0, where=np.isfinite(high))) & ~far
     right, torch_is_off = (ours <= CLOSE) | within[0] | cancelled, theirs > CLOSE
     shared = torch_is_off & far & np.isfinite(found) & np.isfinite(wanted)  # the candidate has torch's wrong number
     if ((outside | shared) & ~right).any():

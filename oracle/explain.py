@@ -54,7 +54,7 @@ def explain(case: Case, alpha: float = 0.5) -> Explanation:
     case = replace(case, grad_loss=1.0)  # so that the loss's formula gives the numbers beside it
     hand, torch = manual_run(case), torch_run(case)
     network, found, wanted = case.network, hand.quantities(), torch.quantities()
-    judged = (row for row in rows(case, candidate=hand) if row.comparison == END_TO_END)
+    judged = (row for row in rows(case, candidate=hand, reference=torch) if row.comparison == END_TO_END)
     steps = [
         Step(_part(quantity), quantity.symbol, formula(network, quantity), found.get(quantity), wanted.get(quantity), row)
         for quantity, row in zip({**wanted, **found}, judged, strict=True)

@@ -4,53 +4,22 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 import numpy as np
 
 from oracle import alone, drawn, inputs
 from oracle.case import Case, Spec
 from oracle.data import is_data, load, without_step
+from oracle.diagnosis.advice import Advice
 from oracle.discrepancy import Row
 from oracle.verdict import Verdict
 from oracle.workers import workers
-
-if TYPE_CHECKING:
-    from oracle.diagnosis import Diagnosis, Line
 
 #: Cases that one task takes: enough to make the hand-over cheap, few enough for the progress bar to move.
 CHUNK = 24
 #: So many failing cases are diagnosed, the first ones: a fault in one layer fails hundreds, and the advice is the same.
 DIAGNOSED = 20
-
-
-@dataclass(frozen=True)
-class Advice:
-    """The diagnosis of one failing case in plain data, without the command that repeats it.
-
-    location   where it goes wrong, in one line
-    inferred   True where that is a conclusion from what is right and what is not
-    matches    an entry for each mistake or likeness: name, position, explanation, effect, formula, symbol, sigmas; entries
-               with the same number `match` reproduce the candidate together, others are alternatives
-    lines      all of it in words, (kind, text), kinds as in `oracle.diagnosis.Line`
-    """
-
-    case: str
-    location: str
-    inferred: bool
-    matches: tuple[dict[str, Any], ...]
-    lines: tuple[tuple[str, str], ...]
-
-    @classmethod
-    def of(cls, case: str, diagnosis: "Diagnosis", lines: "tuple[Line, ...] | None" = None) -> Self:
-        """A diagnosis of this case; its own words unless there are others."""
-        words = lines or diagnosis.lines(None)
-        matches = (
-            {**part._asdict(), "sigmas": match.sigmas, "match": number}
-            for number, match in enumerate(diagnosis.matches)
-            for part in match.parts
-        )
-        return cls(case, words[0].text, diagnosis.location.inferred, tuple(matches), words)
 
 
 @dataclass

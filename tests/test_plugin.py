@@ -71,7 +71,7 @@ def test_skips_too_late(gradient_oracle):
     pytest.skip("no reason")
 
 
-@pytest.mark.xfail(strict=True)
+@pytest.mark.xfail(strict=True, reason="its check is wrong on purpose")
 def test_is_known_to_fail(gradient_oracle):
     wrong(gradient_oracle)
 

@@ -13,7 +13,10 @@ from oracle.case import Case
 from oracle.check import discrepancies
 from oracle.rounding import hulls, scales
 from oracle.rounding.chain import Chain
-from oracle.rounding.noise import STRONG, Decisions, Format, Groups, RoundingNoise, kind
+from oracle.rounding.decisions import Decisions
+from oracle.rounding.noise import STRONG, Format, RoundingNoise
+from oracle.rounding.operations import kind
+from oracle.rounding.replicas import Groups
 from oracle.rounding.scales import NOISY, _by_group, format_of, groups_of
 from oracle.torch_run import torch_run
 from oracle.verdict import TOLERANCE

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from oracle.diagnosis import Line, Part
+from oracle.diagnosis.advice import Advice
 from oracle.diagnosis.beside import Factor, Look
 from oracle.diagnosis.evidence import apart
 from oracle.diagnosis.likenesses import likenesses, usual_factors
@@ -20,7 +21,6 @@ from oracle.doors.question import Array, Question, array_of
 from oracle.doors.recognise import recognise
 from oracle.doors.shrink import shrunk
 from oracle.rounding.callables import Of, run
-from oracle.sweep import Advice
 from oracle.tables import END_TO_END
 from oracle.verdict import TOLERANCE, Verdict
 

@@ -12,6 +12,7 @@ from manualbp import Quantity, Trace
 from oracle.case import Case
 from oracle.check import rows
 from oracle.diagnosis import Line, diagnose
+from oracle.diagnosis.advice import Advice
 from oracle.diagnosis.evidence import Slot, named_slots
 from oracle.discrepancy import Row
 from oracle.doors import decay, otherwise
@@ -20,7 +21,6 @@ from oracle.doors.drawing import Setup
 from oracle.doors.guard import SETTINGS, Outcome, guarded
 from oracle.doors.reading import Reader
 from oracle.rounding import Scales, scales
-from oracle.sweep import Advice
 from oracle.tables import CONTRACT
 from oracle.torch_run import torch_run
 from oracle.verdict import Verdict

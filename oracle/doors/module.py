@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from oracle.diagnosis import Line
+from oracle.diagnosis.advice import Advice
 from oracle.discrepancy import Row
 from oracle.doors.advising import advise
 from oracle.doors.assembly import explained
@@ -22,7 +23,6 @@ from oracle.doors.posing import Posed
 from oracle.doors.session import checked_numbers, input_names
 from oracle.doors.walking import Site
 from oracle.doors.whole import Unit
-from oracle.sweep import Advice
 from oracle.tables import END_TO_END, table
 from oracle.verdict import Verdict
 

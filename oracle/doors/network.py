@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from manualbp import Loss, Network
 from oracle.diagnosis import Line
+from oracle.diagnosis.advice import Advice
 from oracle.discrepancy import Row
 from oracle.doors import decay
 from oracle.doors.drawing import setup
 from oracle.doors.errors import DoorError
 from oracle.doors.judged import Candidate, Judged
-from oracle.sweep import Advice
 from oracle.tables import table
 from oracle.verdict import Verdict
 

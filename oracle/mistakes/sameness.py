@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from oracle.case import Case, float_info
+from oracle.roundoff import unit_roundoff
 
 #: Numbers that differ by less than this part of themselves in float64 are the same number, computed in another order.
 SAME = 2.0**-30
@@ -34,7 +35,7 @@ def same(found: Any, wanted: Any, dtype: Any = np.float64, blur: Any = 0.0) -> b
         return found is None and wanted is None
     found, wanted = np.asarray(found, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
     info = float_info(np.dtype(dtype))
-    share, step = max(SAME, ROUNDING * float(info.eps) / 2), ROUNDING * float(info.smallest_subnormal)
+    share, step = max(SAME, ROUNDING * unit_roundoff(np.dtype(dtype))), ROUNDING * float(info.smallest_subnormal)
     with np.errstate(all="ignore"):
         size = np.maximum(np.abs(found), np.abs(wanted))
         near = np.isfinite(size) & (

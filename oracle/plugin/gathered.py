@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from oracle.diagnosis.advice import Advice
 from oracle.discrepancy import Row
 from oracle.report import Report
-from oracle.sweep import Advice
 from oracle.tables import table
 
 if TYPE_CHECKING:

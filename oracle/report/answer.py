@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from oracle.sweep import Advice
+    from oracle.diagnosis.advice import Advice
 
 #: The columns of the table in an error.
 SHOWN = ("symbol", "module", "comparison", "shape", "worst_index", "candidate", "reference", "sigmas", "verdict")

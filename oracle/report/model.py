@@ -25,8 +25,8 @@ from oracle.tables import LAYERWISE
 from oracle.verdict import TOLERANCE, Verdict
 
 if TYPE_CHECKING:
+    from oracle.diagnosis.advice import Advice
     from oracle.github import Annotation
-    from oracle.sweep import Advice
     from oracle.training import Curves
 
 #: Rows with these in common are of one kind.

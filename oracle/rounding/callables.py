@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from oracle.rounding.expressions import PlainOperations
-from oracle.rounding.scales import JUMPS, USUAL, floor, format_of, furthest, response
+from oracle.rounding.scales import floor, format_of, furthest, jumps, response
 from oracle.rounding.single import Comparisons, SingleDecisions, SingleNoise
 from oracle.verdict import TOLERANCE
 
@@ -169,8 +169,7 @@ def callable_scales(
             fallen = copies([SingleDecisions(copy, seen, reach) for copy in range(1, OTHERWISE + 1)])
             free = copies([SingleNoise(format_of(dtype), copy, replicas, seed + 1, None) for copy in range(1, replicas + 1)])
             for of, scale in sigma.items():
-                jump, beyond = (furthest(moved[of][0], array[of]) for array in (fallen, free))
-                sigma[of] = scale + np.maximum(jump, beyond - USUAL * scale) * (JUMPS / TOLERANCE)
+                sigma[of] = scale + jumps(scale, *(furthest(moved[of][0], array[of]) for array in (fallen, free)))
     return CallableScales(sigma, {of: array[0] for of, array in moved.items()})
 
 

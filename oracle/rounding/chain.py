@@ -9,7 +9,7 @@ from torch import Tensor
 from manualbp import Activation, Trace
 from oracle.case import Case
 from oracle.rounding.expressions import layer_of_replicas, loss_of_replicas
-from oracle.rounding.noise import Groups, Replicas
+from oracle.rounding.replicas import Groups, Replicas
 from oracle.twins import Params, for_terms, parameter, to_numpy, to_torch, twin
 
 

@@ -6,7 +6,8 @@ import torch
 
 from oracle.case import Case
 from oracle.rounding.chain import Chain
-from oracle.rounding.noise import Groups, RoundingNoise
+from oracle.rounding.noise import RoundingNoise
+from oracle.rounding.replicas import Groups
 from oracle.rounding.scales import format_of, seed
 from oracle.torch_run import State
 from oracle.twins import to_numpy

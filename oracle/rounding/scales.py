@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from manualbp import Quantity, Trace
 from oracle.case import Case, float_info
 from oracle.rounding.chain import Chain
-from oracle.rounding.noise import STRONG, Decisions, Format, Groups, Replicas, RoundingNoise, halves
+from oracle.rounding.decisions import Decisions
+from oracle.rounding.noise import STRONG, Format, RoundingNoise
+from oracle.rounding.replicas import Groups, Replicas, halves
 from oracle.roundoff import Scale, Scales, unit_roundoff
 from oracle.verdict import TOLERANCE
 
@@ -84,6 +86,16 @@ def response(exact: Any, copies: Any) -> NDArray[np.float64]:
     return found
 
 
+def jumps(scale: Any, fallen: Any, free: Any) -> NDArray[np.float64]:
+    """What is added to a scale where comparisons may fall otherwise.
+
+    `fallen` is how far each element moved where they were made to, without noise; `free` how far where every replica decided for
+    itself, of which what noise alone does is no jump.
+    """
+    found: NDArray[np.float64] = np.maximum(fallen, free - USUAL * scale) * (JUMPS / TOLERANCE)
+    return found
+
+
 def floor(array: Any, exact: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:
     """The rounding of the result itself: a unit roundoff of each element.
 
@@ -130,8 +142,7 @@ def scales(case: Case, reference: Trace) -> Scales:
             fallen = run(Decisions(groups, mode.reach))
             free = run(RoundingNoise(groups, format_of(case.dtype), 0.0, seed(case.name) + 1))
             for scale, *both in zip(found, fallen, free, strict=True):
-                jump, beyond = (furthest(copies[0], copies[1:]) for copies in both)
-                scale += np.maximum(jump, beyond - USUAL * scale) * (JUMPS / TOLERANCE)
+                scale += jumps(scale, *(furthest(copies[0], copies[1:]) for copies in both))
     through, own, exact_through, exact_own = (_apart(row, wanted) for row in (*found, *(copies[0] for copies in moved)))
     for quantity, array in wanted.items():
         size = np.abs(array.astype(np.float64))
@@ -177,8 +188,3 @@ def _by_group(trace: Trace, groups: Groups) -> list[Scale]:
         {quantity: array[start : start + groups.copies] for quantity, array in arrays}
         for start in range(0, groups.count, groups.copies)
     ]
-
-
-def _split(copies: Any) -> tuple[Any, Any]:
-    """The exact copy and the replicas."""
-    return copies[0], copies[1:]

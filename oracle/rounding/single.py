@@ -13,10 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oracle.rounding.noise import FURTHER, STRONG, Decisions, Format, Groups, RoundingNoise, _names, toss
+from oracle.rounding.decisions import FURTHER, Decisions
+from oracle.rounding.noise import STRONG, Format, RoundingNoise, partial_sums
+from oracle.rounding.operations import names
+from oracle.rounding.replicas import Groups, compared, toss
 
 #: What gives the right result for a matrix that is not further from the one given than rounding moves it (Higham 2002).
-BACKWARD_STABLE = _names("""
+BACKWARD_STABLE = names("""
     linalg_inv_ex _linalg_solve_ex linalg_lu_factor_ex linalg_cholesky_ex linalg_qr _linalg_svd _linalg_eigh _linalg_det
 """)
 #: So far apart are the coins of one copy and the next.
@@ -106,7 +109,7 @@ class SingleNoise(RoundingNoise):  # type: ignore[no-untyped-call]
         self.compared += 1
         if seen is None:
             return func(*args, **kwargs)
-        difference = _difference(args)
+        difference = compared(args).detach()
         if self.copy == 0:
             result = func(*args, **kwargs)
             seen.differences.append(difference.clone())
@@ -133,7 +136,7 @@ class SingleDecisions(Decisions):  # type: ignore[no-untyped-call]
         return in_float64(whole, func, types, args, kwargs)
 
     def decide(self, func: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.seen and (self.at >= len(self.reach) or self.seen.differences[self.at].shape != _difference(args).shape):
+        if self.seen and (self.at >= len(self.reach) or self.seen.differences[self.at].shape != compared(args).detach().shape):
             self.at += 1
             return func(*args, **kwargs)
         return super().decide(func, *args, **kwargs)
@@ -155,12 +158,6 @@ def _plainly(func: Any, _types: Any, args: Sequence[Any], kwargs: Any) -> Any:
     return func(*args, **kwargs)
 
 
-def _difference(args: Sequence[Any]) -> Tensor:
-    """What a comparison looks at the sign of."""
-    found: Tensor = args[0] - args[1] if len(args) > 1 else args[0]
-    return found.detach()
-
-
 def in_float64(call: Callable[..., Any], func: Any, types: Any, args: Sequence[Any], kwargs: Any) -> Any:
     """An operation in float64 also where the code asks for less, or has numbers of its own in a narrower dtype."""
     result = call(func, types, [_wide(arg) for arg in args], {name: _wide(value) for name, value in (kwargs or {}).items()})
@@ -177,7 +174,7 @@ def _wide(value: Any) -> Any:
 
 def _sum_scale(result: Tensor, squares: Tensor, length: float) -> Tensor:
     """The scale of sums of so many terms, see `noise`."""
-    return torch.hypot(squares.clamp_min(0).sqrt(), result / 3**0.5) * length**0.5
+    return partial_sums(result, squares.clamp_min(0).sqrt()) * length**0.5
 
 
 def _convolution(result: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> tuple[Tensor, ...]:

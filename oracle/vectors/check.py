@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from manualbp import Trace
+from oracle.diagnosis.advice import Advice
 from oracle.discrepancy import Row, compare
-from oracle.sweep import DIAGNOSED, Advice
+from oracle.sweep import DIAGNOSED
 from oracle.tables import END_TO_END, module_names
 from oracle.vectors.document import Answer, Frozen
 from oracle.vectors.reading import VectorsError
