@@ -222,7 +222,8 @@ def _measure_any(
     note = f"{np.count_nonzero(~finite)} of {finite.size} elements are the same {NOT_FINITE}"
     result, outside = Discrepancy(verdict=Verdict.AGREE, note=note), apart
     if finite.any():
-        result, outside = _measure_finite(np.where(finite, found, zero), np.where(finite, wanted, zero), allowed, note)
+        known = (np.where(finite, array, zero) for array in (found, wanted))
+        result, outside = _measure_finite(*known, np.where(finite, allowed, 0.0), note)  # there need be no scale elsewhere
     if apart.any():
         at = np.unravel_index(int(np.argmax(apart)), apart.shape)
         result = Discrepancy(

@@ -73,6 +73,14 @@ def test_the_same_infinity_does_not_hide_the_other_elements():
     assert found.worst_index == "(1, 1)"
 
 
+def test_the_same_infinity_needs_no_scale():
+    one, scale = REFERENCE.copy(), np.full(REFERENCE.shape, SCALE)
+    one[0, 0], scale[0, 0] = np.inf, np.nan
+    assert judged(one, one.copy(), scale).verdict == Verdict.AGREE
+    scale[1, 1] = np.nan
+    assert judged(one, one.copy(), scale).verdict == Verdict.DIFFER
+
+
 def test_scale_zero_demands_equality():
     assert judged(REFERENCE, scale=0.0).verdict == Verdict.AGREE
     assert judged(np.nextafter(REFERENCE, 9), scale=0.0).verdict == Verdict.DIFFER
