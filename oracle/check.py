@@ -10,7 +10,7 @@ from oracle.case import DTYPES, Case
 from oracle.corrected import inherited
 from oracle.discrepancy import Row, compare
 from oracle.manual_run import layerwise_run, manual_run
-from oracle.rounding import Scales, hulls, scales
+from oracle.rounding import Scales, scales, sides
 from oracle.tables import ALONE, END_TO_END, LAYERWISE, module_names, table
 from oracle.torch_run import torch_run
 
@@ -47,7 +47,7 @@ def rows(
     check(case)
     reference = torch_run(case) if reference is None else reference
     scale = scales(case, reference) if scale is None else scale
-    wanted, on_kinks = reference.quantities(), cache(lambda: hulls(case, reference))
+    wanted, on_kinks = reference.quantities(), cache(lambda: sides(case, reference))
 
     def compared(comparison: str, trace: Trace, referee: judge.Ask, part: int, wanted: dict[Quantity, Any]) -> list[Row]:
         given, partly = trace.quantities(), case.close or wanted.keys() != reference.quantities().keys()

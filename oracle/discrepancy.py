@@ -19,8 +19,8 @@ from oracle.verdict import TOLERANCE, Verdict
 Referee = Callable[[NDArray[np.bool_]], Any]
 #: Gives an array in float64 that is right but for rounding.
 Witness = Callable[[], Any]
-#: Gives the least and the greatest value of each element when comparisons of equal numbers fall either way.
-Hull = Callable[[], tuple[Any, Any]]
+#: Gives an array as it is when comparisons of equal numbers fall either way, along a leading axis of the ways.
+Sides = Callable[[], Any]
 
 #: How many ulps a candidate may be from the truth to be in the right where torch is not.
 CLOSE = 8.0
@@ -92,7 +92,7 @@ def measure(
     scale: Any,
     referee: Referee | None = None,
     witness: Witness | None = None,
-    hull: Hull | None = None,
+    sides: Sides | None = None,
     *,
     close: bool = False,
 ) -> Discrepancy:
@@ -100,7 +100,7 @@ def measure(
 
     The referee is asked about the elements outside the allowance; with `close` about all that are more than CLOSE ulps apart.
     Where it does not decide, the candidate may be as close to the witness as rounding allows, and torch not; or the number lies
-    on a kink, which the hull tells.
+    on a kink, which its sides tell.
     """
     if candidate is None or reference is None:
         absent = "the candidate" if candidate is None else "the reference"
@@ -126,8 +126,8 @@ def measure(
         result = _judged(result, found, wanted, allowed, outside, referee(asked))
     if witness is not None and Verdict(result.verdict).fails and outside.any():
         result = _as_witnessed(result, found, allowed, outside, np.asarray(witness()))
-    if hull is not None and outside.any() and result.verdict != Verdict.REFERENCE:
-        result = _on_kinks(result, found, allowed, outside, *hull())
+    if sides is not None and outside.any() and result.verdict != Verdict.REFERENCE:
+        result = _on_kinks(result, found, allowed, outside, sides())
     return result
 
 
@@ -150,14 +150,19 @@ def _as_witnessed(
 
 
 def _on_kinks(
-    result: Discrepancy, found: NDArray[Any], allowed: NDArray[np.float64], outside: NDArray[np.bool_], low: Any, high: Any
+    result: Discrepancy, found: NDArray[Any], allowed: NDArray[np.float64], outside: NDArray[np.bool_], ways: NDArray[np.float64]
 ) -> Discrepancy:
-    """The result, or `kink` where every element that is outside lies between the two sides of a kink."""
-    numbers = found.astype(np.float64)
+    """The result, or `kink` where every element that is outside lies between what the sides of a kink give.
+
+    A maximum hands its upstream gradient to one of several equal numbers, or divides it among them, but never keeps it: what is
+    the same in all ways when it is added up must be so in the candidate.
+    """
+    numbers, (low, high) = found.astype(np.float64), (ways.min(axis=0), ways.max(axis=0))
     with np.errstate(all="ignore"):
         rounded = np.maximum(allowed, CLOSE * 2 * unit_roundoff(found.dtype) * (high - low))  # torch's number may be exactly 0
-        between = (high - low > 2 * allowed) & (numbers >= low - rounded) & (numbers <= high + rounded)
-    if not between[outside].all():
+        jumps = high - low > 2 * allowed
+        between = jumps & (numbers >= low - rounded) & (numbers <= high + rounded)
+    if not between[outside].all() or not all(_adds_up(numbers, ways, rounded, jumps, axis) for axis in range(-1, numbers.ndim)):
         return result
     at = tuple(map(int, np.unravel_index(int(np.argmax(outside)), found.shape)))
     return result._replace(
@@ -165,6 +170,18 @@ def _on_kinks(
         note=f"a kink: from {float(low[at]):.6g} to {float(high[at]):.6g} all are subgradients at {_index(at)}; the candidate "
         f"takes another than torch at {np.count_nonzero(outside)} of {found.size} elements",
     )
+
+
+def _adds_up(
+    numbers: NDArray[np.float64], ways: NDArray[np.float64], rounded: NDArray[np.float64], jumps: NDArray[np.bool_], axis: int
+) -> bool:
+    """Whether the sums along an axis, all of it for -1, that jump in no way are the candidate's too."""
+    axes = tuple(range(numbers.ndim)) if axis < 0 else axis
+    with np.errstate(all="ignore"):
+        slack, sums = rounded.sum(axis=axes), np.array([way.sum(axis=axes) for way in ways])
+        kept = jumps.any(axis=axes) & (np.ptp(sums, axis=0) <= slack)
+        lost = np.abs(numbers.sum(axis=axes) - sums[0]) > 2 * slack
+    return not (kept & lost).any()
 
 
 def _judged(
@@ -293,18 +310,18 @@ def compare(
     failure: str = "",
     referee: Callable[[Quantity, NDArray[np.bool_]], Any] | None = None,
     witness: Callable[[Quantity], Any] | None = None,
-    hull: Callable[[Quantity], tuple[Any, Any]] | None = None,
+    sides: Callable[[Quantity], Any] | None = None,
     *,
     close: bool = False,
 ) -> Iterator[Row]:
     """One row for every quantity that either side has, in the reference's order; what only the candidate has comes last.
 
     `modules` names the layer at each position, the loss last. `failure` says why one of them lacks what it lacks. The referee
-    is asked for true values, `witness` and `hull` for theirs as in `measure`, with the quantity first.
+    is asked for true values, `witness` and `sides` for theirs as in `measure`, with the quantity first.
     """
     for quantity in {**reference, **candidate}:
         wanted = reference.get(quantity)
-        ask, see, reach = (partial(give, quantity) if give else None for give in (referee, witness, hull))
+        ask, see, reach = (partial(give, quantity) if give else None for give in (referee, witness, sides))
         result = measure(candidate.get(quantity), wanted, scale.get(quantity, 0.0), ask, see, reach, close=close)
         if failure and (wanted is None or candidate.get(quantity) is None):
             result = result._replace(note=failure)

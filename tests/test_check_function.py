@@ -436,3 +436,40 @@ def test_large_arrays_of_every_kind_agree_and_a_wrong_one_does_not(function, sha
 def test_a_wrong_call_is_refused_before_any_work(arguments, options, message):
     with pytest.raises(oracle.DoorError, match=message):
         oracle.check_function(*arguments, **options)
+
+
+def _first(x):
+    return functional.one_hot(x.argmax(-1), x.shape[-1])
+
+
+def _last(x):
+    return _first(x.flip(-1)).flip(-1)
+
+
+def _shared(x):
+    return (x == x.amax(-1, keepdim=True)) / (x == x.amax(-1, keepdim=True)).sum(-1, keepdim=True)
+
+
+MAXIMA = {
+    "max": lambda x: x.max(-1).values,
+    "amax": lambda x: x.amax(-1),
+    "sort": lambda x: x.sort(-1).values[..., -1],
+    "pool": lambda x: functional.max_pool1d(x, x.shape[-1])[..., 0],
+}
+
+
+@pytest.mark.parametrize("maximum", MAXIMA)
+def test_of_equal_numbers_a_maximum_may_choose_any_or_all_but_not_none(maximum):
+    def largest(share):
+        return square(lambda x: x.amax(-1), lambda x, grad: grad[..., None] * share(x))
+
+    def verdicts(share):
+        report = oracle.check_function(largest(share), MAXIMA[maximum], "3x5", regimes=["generic", "constant"])
+        gradients = report.table[report.table["quantity"] == "dC/dx"]
+        return set(gradients["verdict"])
+
+    for right in (_first, _last, _shared):
+        assert verdicts(right) <= {"agree", "kink"}
+    assert "kink" in verdicts(_first) | verdicts(_last)
+    for wrong in (lambda x: 0 * x, lambda x: 2 * _first(x), lambda x: (x == x.amax(-1, keepdim=True)).to(x)):
+        assert "differ" in verdicts(wrong)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from oracle.rounding.callables import Of, callable_hulls, callable_scales, run
+from oracle.rounding.callables import Of, callable_sides, callable_scales, run
 from oracle.twins import to_numpy
 from oracle.verdict import TOLERANCE
 
@@ -120,12 +120,12 @@ def test_a_module_is_run_with_the_parameters_it_is_given_and_stays_as_it_was():
     assert np.abs(reference[Of("gradient", "1.weight")] - scales.exact[Of("gradient", "1.weight")]).max() < 1e-5
 
 
-def test_a_comparison_within_rounding_widens_the_scale_and_one_on_a_kink_has_a_hull():
+def test_a_comparison_within_rounding_widens_the_scale_and_one_on_a_kink_has_sides():
     z = torch.tensor([[1.0, -1.0, 0.0]], requires_grad=True)
     scale = measured(functional.relu, {"x": z})[1].sigma[Of("gradient", "x")]
-    hull = callable_hulls(functional.relu, {"x": z}, {}, [(torch.tensor([[3.0, 3.0, 3.0]]),)])[Of("gradient", "x")]
-    assert (hull[0] == [[3, 0, 0]]).all()
-    assert (hull[1] == [[3, 0, 3]]).all()
+    sides = callable_sides(functional.relu, {"x": z}, {}, [(torch.tensor([[3.0, 3.0, 3.0]]),)])[Of("gradient", "x")]
+    assert (sides.min(axis=0) == [[3, 0, 0]]).all()
+    assert (sides.max(axis=0) == [[3, 0, 3]]).all()
     near = measured(lambda x: functional.relu((x + 1e4) - 1e4), {"x": z})[1].sigma[Of("gradient", "x")]
     assert near[0, 2] > 1e3 * scale[0, 0]
 

@@ -34,7 +34,7 @@ def compared(question: Question, given: Given, comparison: str = END_TO_END) -> 
             {question.quantity(of): sigma for of, sigma in question.scales.sigma.items()},
             given.failure,
             witness=witness,
-            hull=partial(ask, "hulls"),
+            sides=partial(ask, "sides"),
         )
     )
 

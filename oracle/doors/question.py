@@ -14,7 +14,7 @@ from manualbp import Quantity
 from oracle.case import DTYPES
 from oracle.doors.errors import DoorError
 from oracle.inputs import generator
-from oracle.rounding.callables import NOISY, CallableScales, Keep, Of, Upstream, callable_hulls, callable_scales, run
+from oracle.rounding.callables import NOISY, CallableScales, Keep, Of, Upstream, callable_scales, callable_sides, run
 from oracle.twins import to_numpy
 
 Array = NDArray[Any]
@@ -77,9 +77,9 @@ class Question:
             raise DoorError(f"the reference raises {type(error).__name__} where its rounding is measured: {first}") from error
 
     @cached_property
-    def hulls(self) -> dict[Of, tuple[Array, Array]]:
-        """From where to where each element may be at a kink."""
-        return callable_hulls(self.reference, self.inputs, self.params, self.upstreams, keep=self.keep)
+    def sides(self) -> dict[Of, Array]:
+        """What each array may be at a kink, along a leading axis."""
+        return callable_sides(self.reference, self.inputs, self.params, self.upstreams, keep=self.keep)
 
     @cached_property
     def size(self) -> int:

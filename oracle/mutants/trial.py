@@ -18,7 +18,7 @@ from oracle.inputs import build
 from oracle.manual_run import layerwise_run, manual_run
 from oracle.mistakes import AssemblyMistake, Mistake, catalogue
 from oracle.mutants.selection import Planting, place
-from oracle.rounding import Scales, hulls, scales
+from oracle.rounding import Scales, scales, sides
 from oracle.tables import END_TO_END, LAYERWISE, module_names
 from oracle.torch_run import torch_run
 from oracle.verdict import Verdict
@@ -90,8 +90,8 @@ class Bench:
 
     @cached_property
     def _asks(self) -> dict[str, Any]:
-        """By comparison: the scale, the referee and the hull."""
-        on_kinks = cache(lambda: hulls(self.case, self.reference))
+        """By comparison: the scale, the referee and the sides of kinks."""
+        on_kinks = cache(lambda: sides(self.case, self.reference))
         return {
             END_TO_END: (self.scale.through, judge.end_to_end(self.case), lambda quantity: on_kinks().through[quantity]),
             LAYERWISE: (self.scale.own, judge.layerwise(self.case, self.reference), lambda quantity: on_kinks().own[quantity]),
@@ -148,7 +148,7 @@ class Bench:
 
     def _compared(self, comparison: str, trace: Trace, right: Trace | None = None) -> Iterator[Row]:
         """The comparison of a trace, without the arrays that are the right one's."""
-        given, (scale, referee, hull) = trace.quantities(), self._asks[comparison]
+        given, (scale, referee, on_kinks) = trace.quantities(), self._asks[comparison]
         known = right.quantities() if right else {}
         compared = [each for each in {**self._wanted, **given} if not right or given.get(each) is not known.get(each)]
         return compare(
@@ -161,7 +161,7 @@ class Bench:
             scale,
             trace.failure or self.reference.failure,
             referee=referee,
-            hull=hull,
+            sides=on_kinks,
         )
 
     def diagnose(self, candidate: Trace, layerwise: Trace | None, rows: Iterable[Row]) -> Diagnosis:

@@ -1,16 +1,16 @@
 """The measured rounding scale: Monte Carlo arithmetic on torch's own computation."""
 
 from oracle.rounding.descent import noisy_descent
-from oracle.rounding.scales import JUMPS, Hulls, Scale, Scales, floor, furthest, hulls, response, scales, unit_roundoff
+from oracle.rounding.scales import JUMPS, Scale, Scales, Sides, floor, furthest, response, scales, sides, unit_roundoff
 
 __all__ = [
     "JUMPS",
-    "Hulls",
+    "Sides",
     "Scale",
     "Scales",
     "floor",
     "furthest",
-    "hulls",
+    "sides",
     "noisy_descent",
     "response",
     "scales",

@@ -18,6 +18,9 @@ from oracle.verdict import TOLERANCE
 
 #: Copies with noise, and copies in which comparisons fall otherwise.
 NOISY, OTHERWISE = 16, 6
+#: Where numbers tie inside an operation they are moved by this part of themselves; for inputs up to so many elements, in so many
+#: orders: of k numbers that tie each is the largest in one of them, but for (1 - 1/k)^TIES.
+NUDGE, FEW, TIES = 2.0**-40, 4096, 64
 
 Named = Mapping[str, Tensor]
 Upstream = Sequence[Tensor | None]
@@ -179,16 +182,43 @@ def _response(copies: NDArray[np.float64]) -> NDArray[np.float64]:
     return response(flat[0], flat[1:]).reshape(copies.shape[1:])
 
 
-def callable_hulls(
+def callable_sides(
     function: Callable[..., Any], inputs: Named, params: Named, upstreams: Sequence[Upstream], *, keep: Keep | None = None
-) -> dict[Of, tuple[NDArray[Any], NDArray[Any]]]:
-    """From where to where each element goes when comparisons of equal numbers fall either way."""
+) -> dict[Of, NDArray[np.float64]]:
+    """What each array is when comparisons of equal numbers fall either way, along a leading axis of the ways tried.
+
+    Comparisons are turned where torch makes them one by one. Inside an operation that selects, such as a maximum over an axis, the
+    numbers themselves decide: ties among them are broken by moving each by NUDGE of itself, in one order after the other.
+    """
     plain = _takes_plain(function, inputs, params, upstreams, 0)
-    modes = [SingleDecisions(copy, ties=True) for copy in range(1, OTHERWISE + 1)]
+    modes = [None, *(SingleDecisions(copy, ties=True) for copy in range(1, OTHERWISE + 1))]
+    rng, own = np.random.default_rng(0), (inputs, params)
+    orders = TIES if sum(value.numel() for each in own for value in each.values()) <= FEW else OTHERWISE
+    nudged = [({name: _nudged(value, rng, order) for name, value in each.items()} for each in own) for order in range(orders)]
     with _one_thread():
         found = [run(function, inputs, params, upstreams, mode=mode, wide=True, plain=plain, keep=keep) for mode in modes]
+        found += [run(function, *each, upstreams, wide=True, plain=plain, keep=keep) for each in nudged]
     stacked = {of: np.stack([each[of].double().numpy() for each in found]) for of in found[0]}
-    return {of: (array.min(axis=0), array.max(axis=0)) for of, array in stacked.items()}
+    return {of: _jumps_alone(array) for of, array in stacked.items()}
+
+
+def _nudged(value: Tensor, rng: np.random.Generator, order: int) -> Tensor:
+    """The numbers in float64, no two of them equal any more: rising, falling, and then in any order."""
+    if not value.is_floating_point():
+        return value
+    ramp = np.linspace(-1, 1, value.numel()) * (-1.0 if order % 2 else 1.0)
+    up = torch.from_numpy(ramp if order < 2 else rng.permutation(ramp)).view(value.shape)
+    wide = value.detach().double()
+    moved = wide + up * (NUDGE * wide.abs() + torch.finfo(torch.float64).tiny)
+    return torch.where(wide.isfinite(), moved, wide).requires_grad_(value.requires_grad)
+
+
+def _jumps_alone(ways: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same with the first way's number wherever another is none, or all only follow the nudge instead of going elsewhere."""
+    ways = np.where(np.isfinite(ways), ways, ways[0])
+    with np.errstate(all="ignore"):
+        follows = np.ptp(ways, axis=0) <= np.sqrt(NUDGE) * np.abs(ways).max(axis=0)
+    return np.where(follows, ways[0], ways)
 
 
 def _takes_plain(function: Callable[..., Any], inputs: Named, params: Named, upstreams: Sequence[Upstream], seed: int) -> bool:

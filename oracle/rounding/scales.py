@@ -166,19 +166,19 @@ def _apart(row: Any, arrays: dict[Quantity, Any]) -> Scale:
     return {quantity: part.reshape(array.shape) for (quantity, array), part in zip(arrays.items(), parts, strict=True)}
 
 
-class Hulls(NamedTuple):
-    """From where to where each element goes when comparisons of equal numbers fall either way, as (low, high)."""
+class Sides(NamedTuple):
+    """What each quantity is when comparisons of equal numbers fall either way: arrays with a leading axis of the ways tried."""
 
-    through: dict[Quantity, tuple[Any, Any]]
-    own: dict[Quantity, tuple[Any, Any]]
+    through: Scale
+    own: Scale
 
 
-def hulls(case: Case, reference: Trace) -> Hulls:
+def sides(case: Case, reference: Trace) -> Sides:
     """What a gradient may be where an input lies exactly on a kink: the other values between the one-sided ones."""
     groups = groups_of(case, OTHERWISE)
     with np.errstate(all="ignore"):
         tried = _by_group(Chain(case, groups, reference).run(Decisions(groups, ties=True)), groups)
-    return Hulls(*({quantity: (array.min(axis=0), array.max(axis=0)) for quantity, array in found.items()} for found in tried))
+    return Sides(*tried)
 
 
 def _by_group(trace: Trace, groups: Groups) -> list[Scale]:
