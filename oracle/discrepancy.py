@@ -239,8 +239,8 @@ def _measure_any(
     note = f"{np.count_nonzero(~finite)} of {finite.size} elements are the same {NOT_FINITE}"
     result, outside = Discrepancy(verdict=Verdict.AGREE, note=note), apart
     if finite.any():
-        known = (np.where(finite, array, zero) for array in (found, wanted))
-        result, outside = _measure_finite(*known, np.where(finite, allowed, 0.0), note)  # there need be no scale elsewhere
+        one, other = (np.where(finite, array, zero) for array in (found, wanted))
+        result, outside = _measure_finite(one, other, np.where(finite, allowed, 0.0), note)  # elsewhere there need be no scale
     if apart.any():
         at = np.unravel_index(int(np.argmax(apart)), apart.shape)
         result = Discrepancy(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from oracle.rounding.callables import Of, callable_sides, callable_scales, run
+from oracle.rounding.callables import Of, callable_scales, callable_sides, run
 from oracle.twins import to_numpy
 from oracle.verdict import TOLERANCE
 

@@ -11,7 +11,7 @@ from oracle.alone import UPSTREAM, Alone
 from oracle.alone import build as build_alone
 from oracle.case import Case
 from oracle.check import discrepancies
-from oracle.rounding import sides, scales
+from oracle.rounding import scales, sides
 from oracle.rounding.chain import Chain
 from oracle.rounding.decisions import Decisions
 from oracle.rounding.noise import STRONG, Format, RoundingNoise

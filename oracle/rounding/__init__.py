@@ -5,14 +5,14 @@ from oracle.rounding.scales import JUMPS, Scale, Scales, Sides, floor, furthest,
 
 __all__ = [
     "JUMPS",
-    "Sides",
     "Scale",
     "Scales",
+    "Sides",
     "floor",
     "furthest",
-    "sides",
     "noisy_descent",
     "response",
     "scales",
+    "sides",
     "unit_roundoff",
 ]

@@ -187,17 +187,17 @@ def callable_sides(
 ) -> dict[Of, NDArray[np.float64]]:
     """What each array is when comparisons of equal numbers fall either way, along a leading axis of the ways tried.
 
-    Comparisons are turned where torch makes them one by one. Inside an operation that selects, such as a maximum over an axis, the
-    numbers themselves decide: ties among them are broken by moving each by NUDGE of itself, in one order after the other.
+    Comparisons are turned where torch makes them one by one. Inside an operation that selects, such as a maximum over an axis,
+    the numbers themselves decide: ties among them are broken by moving each by NUDGE of itself, in one order after another.
     """
     plain = _takes_plain(function, inputs, params, upstreams, 0)
     modes = [None, *(SingleDecisions(copy, ties=True) for copy in range(1, OTHERWISE + 1))]
-    rng, own = np.random.default_rng(0), (inputs, params)
-    orders = TIES if sum(value.numel() for each in own for value in each.values()) <= FEW else OTHERWISE
-    nudged = [({name: _nudged(value, rng, order) for name, value in each.items()} for each in own) for order in range(orders)]
+    rng, size = np.random.default_rng(0), sum(value.numel() for value in (*inputs.values(), *params.values()))
     with _one_thread():
         found = [run(function, inputs, params, upstreams, mode=mode, wide=True, plain=plain, keep=keep) for mode in modes]
-        found += [run(function, *each, upstreams, wide=True, plain=plain, keep=keep) for each in nudged]
+        for order in range(TIES if size <= FEW else OTHERWISE):
+            given, own = ({name: _nudged(value, rng, order) for name, value in each.items()} for each in (inputs, params))
+            found.append(run(function, given, own, upstreams, wide=True, plain=plain, keep=keep))
     stacked = {of: np.stack([each[of].double().numpy() for each in found]) for of in found[0]}
     return {of: _jumps_alone(array) for of, array in stacked.items()}
 
