@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 from random import Random
-from typing import Generic
+from typing import Generic, TypeAlias
 
 from manualbp import Activation, Loss, catalogue
 from manualbp.layer import Record
@@ -23,7 +23,11 @@ from oracle.drawn import Drawn, is_drawn
 PLAIN_HIDDEN = "Tanh"
 
 
-def parse(text: str) -> DataSet | Alone | Drawn | Spec:
+#: What the text of a case can name.
+Named: TypeAlias = DataSet | Alone | Drawn | Spec
+
+
+def parse(text: str) -> Named:
     """What the text of a case names. Raises SpecError, with what there is, where it names nothing."""
     if is_data(text):
         return parse_data(text)[0]

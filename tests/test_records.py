@@ -31,7 +31,7 @@ def passes(case):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("record", ALL, ids=str)
-@settings(max_examples=4)  # of nearly two hundred records in four dtypes
+@settings(max_examples=2)  # of more than two hundred records in four dtypes; the sweep and the drawn networks see more
 @given(
     number=st.integers(1, 7), batch=st.integers(1, 9), extra=st.lists(st.integers(1, 3), max_size=2), seed=st.integers(0, 2**16)
 )
@@ -43,8 +43,7 @@ def test_agrees_with_torch_alone(record, dtype, number, batch, extra, seed):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("record", ALL, ids=str)
 def test_agrees_with_torch_or_is_right_at_the_ends_of_the_range(record, dtype):
-    for seed in range(2):
-        passes(build(Alone((3, *axes(record), 41), dtype, record, "extremes"), seed))
+    passes(build(Alone((3, *axes(record), 41), dtype, record, "extremes"), 1))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -114,7 +113,7 @@ def test_output_stays_in_the_stated_range(record):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(number=st.integers(1, 7), batch=st.integers(1, 9), seed=st.integers(0, 2**16))
 def test_loss_agrees_with_torch_behind_its_link(loss, dtype, number, batch, seed):
     passes(draw([link(loss)], loss, (3, number), batch, dtype, seed))

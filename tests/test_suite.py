@@ -61,7 +61,7 @@ def test_the_whole_product_is_there_on_request():
     some = specs(["GELU", "Tanh"], ["MSELoss", "BCELoss"], ["notes", "image"], ["float32"], full=True)
     hidden = {(str(spec.hidden), str(spec.loss), spec.shape.name) for spec in some}
     assert len(hidden) == 3 * (3 + 6) * 2
-    assert len(specs(full=True)) > 100_000
+    assert len(specs(["GELU"], full=True)) > 10 * len(specs(["GELU"]))
 
 
 def test_every_record_is_swept_alone_in_every_dtype_and_regime():
@@ -156,7 +156,7 @@ class SlowTanh(Elementwise):
 from oracle.sweep import run_cases
 from oracle.suite import alone, specs
 texts = [str(spec) for spec in (*specs(), *alone()) if "SlowTanh" in str(spec) and not str(spec).endswith("extremes")]
-rows = run_cases(texts[::7], 0).rows
+rows = run_cases(texts[::13], 0).rows
 print(len(texts), len(rows), sorted({row.verdict for row in rows if "SlowTanh" in row.module}))
 '''  # fmt: skip
 
@@ -171,5 +171,5 @@ def test_one_class_is_all_it_takes_to_be_swept(derivative, verdicts):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     count, rows, found = done.stdout.strip().split(" ", 2)
     assert int(count) > 100
-    assert int(rows) > 400
+    assert int(rows) > 200
     assert set(ast.literal_eval(found)) - {"reference"} == verdicts - {"reference"}

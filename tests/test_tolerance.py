@@ -22,10 +22,10 @@ FRESH = 20261124
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_correct_networks_agree_and_nearly_all_use_less_than_half_of_it(dtype):
-    texts = specs(dtypes=[dtype])[:: 23 if dtype in FULL_DTYPES else 11]
-    assert len({spec.shape.name for spec in texts}) >= len(SHAPES) - 2
+    texts = specs(dtypes=[dtype])[:: 61 if dtype in FULL_DTYPES else 29]
+    assert len({spec.shape.name for spec in texts}) > len(SHAPES) / 2
     found = table(row for spec in texts for row in rows(build(spec, FRESH)))
-    assert len(found) > 1500
+    assert len(found) > 500
     assert set(found["verdict"]) <= {"agree", "reference"}
     found = found[found["verdict"] == "agree"]
     assert found["margin"].quantile(0.999) < 0.5
@@ -114,11 +114,11 @@ def test_about_the_smallest_normal_number_all_are_one(dtype):
 
 
 @pytest.mark.parametrize(
-    "text", ["4-1-3x3000/float32/Softmax/Identity/MSELoss", "4-1-5-3x30000/float32/LogSoftmax/Sigmoid/BCELoss", "4-5-3x60000/float32/Tanh/Identity/MSELoss"]
+    "text", ["4-1-3x3000/float32/Softmax/Identity/MSELoss", "4-1-5-3x30000/float32/LogSoftmax/Sigmoid/BCELoss", "4-5-3x30000/float32/Tanh/Identity/MSELoss"]
 )  # fmt: skip
 def test_equal_samples_and_long_sums_raise_no_alarm(text):
     """A softmax of one feature makes all samples equal: their rounding errors are equal too, and add up like m, not sqrt(m)."""
-    for seed in range(3):
+    for seed in range(2):
         assert discrepancies(build(Spec.parse(text), seed))["margin"].max() < 0.6
 
 

@@ -1,6 +1,5 @@
 """One report: the table of comparisons, the training curves, and how they came to be."""
 
-import contextlib
 import json
 import math
 import platform
@@ -18,7 +17,7 @@ from oracle.data import without_step
 from oracle.discrepancy import NOT_FINITE
 from oracle.inputs import repeat_command
 from oracle.report.answer import Answer
-from oracle.report.parts import Parts, parts
+from oracle.report.parts import Named, Parts, named, parts
 from oracle.report.words import answer, reasons
 from oracle.suite import parse
 from oracle.tables import LAYERWISE
@@ -88,18 +87,19 @@ class Report(Answer):
         return list(dict.fromkeys(without_step(name) for name in self.table["case"].unique()))
 
     @cached_property
+    def named(self) -> dict[str, Named | None]:
+        """What the name of each case names; None where it is somebody's own."""
+        return {name: named(name) for name in self.cases}
+
+    @cached_property
     def specs(self) -> dict[str, Spec]:
-        """The drawn networks by their case's name; a case of another name is somebody's own."""
-        found = {}
-        for name in self.cases:
-            with contextlib.suppress(SpecError):
-                found[name] = Spec.parse(name)
-        return found
+        """The drawn networks of the sweep by their case's name."""
+        return {name: found for name, found in self.named.items() if isinstance(found, Spec)}
 
     @cached_property
     def parts(self) -> dict[str, Parts]:
         """What the name of each case says of it."""
-        return {name: parts(name) for name in self.cases}
+        return {name: parts(found) for name, found in self.named.items()}
 
     @property
     def closest(self) -> pd.DataFrame:
@@ -242,7 +242,7 @@ class Report(Answer):
         with Batch(folder) as batch:
             batch.text("summary.json", self.to_json() + "\n")
             _save_parquet(self.table, batch.path("discrepancies.parquet"))
-            self.table.to_csv(batch.path("discrepancies.csv"), index=False)
+            _save_csv(self.table, batch.path("discrepancies.csv"))
             batch.text("report.md", self.to_markdown())
             batch.text("report.html", self.to_html())
 
@@ -264,6 +264,13 @@ def _save_parquet(table: pd.DataFrame, path: Path) -> None:
         use_dictionary=[name for name in table.columns if name not in numbers],
         column_encoding=dict.fromkeys(numbers, "BYTE_STREAM_SPLIT"),
     )
+
+
+def _save_csv(table: pd.DataFrame, path: Path) -> None:
+    """By pyarrow, which takes a fifth of the time that pandas takes."""
+    from pyarrow import Table, csv
+
+    csv.write_csv(Table.from_pandas(table, preserve_index=False), path)
 
 
 def readable(value: Any) -> Any:

@@ -6,7 +6,7 @@ from manualbp import Activation, Loss
 from oracle.alone import Alone
 from oracle.case import Spec, SpecError
 from oracle.data import DataSet, without_step
-from oracle.suite import parse
+from oracle.suite import Named, parse
 
 
 class Parts(NamedTuple):
@@ -23,13 +23,19 @@ class Parts(NamedTuple):
 ALONE = "alone"
 
 
-def parts(name: str) -> Parts:
-    """The parts of a drawn network, a record alone, real data; a case of another name is somebody's own."""
+def named(case: str) -> Named | None:
+    """What the name of a case names; None for a name of somebody's own."""
     try:
-        found = parse(without_step(name))
+        return parse(without_step(case))
     except SpecError:
-        return Parts(repeatable=False)
+        return None
+
+
+def parts(found: Named | None) -> Parts:
+    """The parts of a drawn network, a record alone, real data."""
     match found:
+        case None:
+            return Parts(repeatable=False)
         case Spec():
             records = dict.fromkeys((type(found.hidden).__name__, type(found.output).__name__))
             return Parts(str(found.shape), tuple(records), type(found.loss).__name__)
