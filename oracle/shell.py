@@ -73,6 +73,16 @@ def progress_bar(total: int, doing: str = "comparing", what: str = "cases") -> I
         yield lambda done: bar.advance(task, done)
 
 
+@contextmanager
+def interruptible(lost: str = "") -> Iterator[None]:
+    """Ctrl-C ends the command with a message, of what there is not now, and exit status 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        errors.print("interrupted" + f"; {lost}" * bool(lost), style="yellow")
+        raise typer.Exit(INTERRUPTED) from None
+
+
 class Result(Protocol):
     """What a command found."""
 
@@ -82,6 +92,15 @@ class Result(Protocol):
     def to_json(self) -> str: ...
 
     def to_markdown(self) -> str: ...
+
+    def write(self, folder: Path) -> None: ...
+
+
+def write(result: Result, folder: Path | None) -> None:
+    """Write the pages of a result into the folder, if there is one."""
+    if folder:
+        with errors.status("writing the report"), refusing():
+            result.write(folder)
 
 
 def finish(

@@ -152,6 +152,11 @@ class Atlas:
         writer.writerows(rows)
         return out.getvalue()
 
+    def to_markdown(self) -> str:
+        from oracle.accuracy.page import render
+
+        return render(self, "accuracy.md.j2")
+
     def write(self, folder: Path) -> None:
         """Write accuracy.json, .csv, .md, .html, conventions.md and a picture of every function; all of them, or none.
 
@@ -166,7 +171,7 @@ class Atlas:
             batch.text("conventions.md", markdown(conventions()))
             batch.text("accuracy.json", self.to_json() + "\n")
             batch.text("accuracy.csv", self.to_csv())
-            batch.text("accuracy.md", render(self, "accuracy.md.j2"))
+            batch.text("accuracy.md", self.to_markdown())
             batch.text("accuracy.html", render(self, "accuracy.html.j2"))
             for function, measured in by_function(self).items():
                 batch.text(file_name(function), picture(function, measured, alone=True))

@@ -198,6 +198,11 @@ class Calibration:
     def to_json(self) -> str:
         return json.dumps(self.summary(), indent=1, allow_nan=False)
 
+    def to_markdown(self) -> str:
+        from oracle.calibration.page import render
+
+        return render(self, "calibration.md.j2")
+
     def write(self, folder: Path) -> None:
         """Write summary.json, calibration.md and calibration.html; all of them, or none.
 
@@ -208,5 +213,5 @@ class Calibration:
 
         with Batch(folder) as batch:
             batch.text("summary.json", self.to_json() + "\n")
-            batch.text("calibration.md", render(self, "calibration.md.j2"))
+            batch.text("calibration.md", self.to_markdown())
             batch.text("calibration.html", render(self, "calibration.html.j2"))

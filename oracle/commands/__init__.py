@@ -1,1 +1,1 @@
-"""Commands of the shell that have a file of their own."""
+"""The commands of the shell, each in a file of its own."""

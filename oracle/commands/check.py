@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from oracle.shell import INTERRUPTED, Json, Out, Seed, errors, finish, refusing
+from oracle.shell import Json, Out, Seed, errors, finish, interruptible, refusing
 
 
 def check(
@@ -53,20 +53,16 @@ def check(
     given["regimes"] = None if regimes is None else regimes.split(",")
     options = {name: value for name, value in given.items() if value is not None}
     inputs = [] if shapes is None else shapes.split(",")
-    try:
-        with _aside(), refusing():
-            if out:
-                check_folder(out)
-            from oracle.commands.checked import checked
+    with interruptible(), _aside(), refusing():
+        if out:
+            check_folder(out)
+        from oracle.commands.checked import checked
 
-            command = shlex.join(["oracle", *sys.argv[1:]])
-            with errors.status("checking"):
-                report = checked(target, reference, backward or "", inputs, options, command)
-            if out:
-                report.write(out)
-    except KeyboardInterrupt:
-        errors.print("interrupted", style="yellow")
-        raise typer.Exit(INTERRUPTED) from None
+        command = shlex.join(["oracle", *sys.argv[1:]])
+        with errors.status("checking"):
+            report = checked(target, reference, backward or "", inputs, options, command)
+        if out:
+            report.write(out)
 
     def show(console: Console) -> None:
         from oracle.terminal import show_report

@@ -13,7 +13,6 @@ from rich.console import Console
 from oracle.shell import (
     AGREE,
     FAILS,
-    INTERRUPTED,
     Activations,
     Dtypes,
     Json,
@@ -23,6 +22,7 @@ from oracle.shell import (
     Shapes,
     errors,
     finish,
+    interruptible,
     progress_bar,
     refusing,
     stop,
@@ -64,7 +64,7 @@ def export(
         texts = selected(activation or (), loss or (), shape or (), dtype or (), case or ())
         check_folder(folder)
     frozen, refused = [], []
-    try:
+    with interruptible("nothing was written"):
         from oracle.vectors.export import build_case, freeze
 
         with progress_bar(len(texts), "freezing") as progress:
@@ -78,9 +78,6 @@ def export(
             stop(refused[0])
         with refusing():
             names = write(folder, frozen, form)
-    except KeyboardInterrupt:
-        errors.print("interrupted; nothing was written", style="yellow")
-        raise typer.Exit(INTERRUPTED) from None
     for message in refused:
         errors.print(f"not frozen: {message}", markup=False, highlight=False, soft_wrap=True)
     if as_json:
@@ -112,20 +109,18 @@ def check(
     from oracle.vectors.selection import STANDARD
 
     start = time.perf_counter()
-    try:
-        with refusing():
-            if out:
-                check_folder(out)
-        cases = read_cases(against or STANDARD)
-        given = read_answers(answers, cases)
-        from oracle.vectors.check import judge
+    with interruptible():
+        try:
+            with refusing():
+                if out:
+                    check_folder(out)
+            cases = read_cases(against or STANDARD)
+            given = read_answers(answers, cases)
+            from oracle.vectors.check import judge
 
-        judged = judge(cases, given)
-    except VectorsError as error:
-        stop(error)
-    except KeyboardInterrupt:
-        errors.print("interrupted", style="yellow")
-        raise typer.Exit(INTERRUPTED) from None
+            judged = judge(cases, given)
+        except VectorsError as error:
+            stop(error)
     from oracle.tables import table
     from oracle.vectors.report import AnswersReport
 

@@ -181,6 +181,11 @@ class Detection:
         repeated = ["mistake", "case", "dtype", "place", "module", "outcome", "answer"]
         return frame.astype(dict.fromkeys(repeated, "category"))
 
+    def to_markdown(self) -> str:
+        from oracle.mutants.page import render
+
+        return render(self, "mutants.md.j2")
+
     def write(self, folder: Path) -> None:
         """Write summary.json, trials.parquet, mutants.md and mutants.html into the folder: all of them, or none.
 
@@ -192,7 +197,7 @@ class Detection:
         with Batch(folder) as batch:
             batch.text("summary.json", self.to_json() + "\n")
             self.table().to_parquet(batch.path("trials.parquet"), index=False, compression="zstd")
-            batch.text("mutants.md", render(self, "mutants.md.j2"))
+            batch.text("mutants.md", self.to_markdown())
             batch.text("mutants.html", render(self, "mutants.html.j2"))
 
 
