@@ -124,7 +124,8 @@ def inherited(
         return through
     chain = (*case.network.layers, case.network.loss)
     unseen = {row.position for row in by_layer if row.note.endswith(NOT_FINITE)}  # how accurate torch is there nobody has seen
-    inaccurate = proved | {at for at in unseen if not isinstance(chain[at], Linear)}
+    before = {at - 1 for at in proved if at}  # what an inaccurate record made of its input, nobody has seen either
+    inaccurate = proved | {at for at in unseen | before if not isinstance(chain[at], Linear)}
     rng, shares = generator(0, case.name), _shares(case, reference, scale, inaccurate)
 
     def disturb(array: Any, what: str, at: int) -> Any:
