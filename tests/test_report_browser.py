@@ -224,11 +224,22 @@ def test_the_csv_is_made_in_the_browser_and_reads_back(shown, planted):
     assert sorted(f"{float(row['sigmas']):.3g}" for row in rows) == want
 
 
+#: How many lines the longest label of a row of a heatmap takes.
+LABELS = """
+const lines = [...document.querySelectorAll('.heat tbody th')].map((th) => {
+  const text = document.createRange(); text.selectNodeContents(th);
+  return new Set([...text.getClientRects()].map((line) => Math.round(line.top))).size;
+});
+return Math.max(...lines);
+"""
+
+
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (1200, True), (390, False), (390, True)])
 def test_axe_finds_nothing_serious_and_the_page_fits(browser, page, width, dark):
     browser.open(page, width=width, dark=dark)
     ready(browser)
     assert browser.too_wide() <= 0
+    assert browser.run(LABELS) <= 2, "the name of a row stands on one line, or two, not letter below letter"
     assert browser.violations() == []
     browser.find("#rows tbody a").click()
     until(lambda: opened(browser))

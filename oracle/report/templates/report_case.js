@@ -36,7 +36,7 @@ function caseView(report, code) {
       return make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, make("b", { class: so === "agrees" ? "" : "bad" }, so)),
         ...kinds.map((kind) => make("td", {}, ...of(kind).map(chip))));
     });
-    return make("table", { class: "layers" }, heading(["layer"], ["so"], ...kinds.map((kind) => [kind])), make("tbody", {}, ...lines));
+    return make("table", { class: "layers" }, heading(["layer"], ["result"], ...kinds.map((kind) => [kind])), make("tbody", {}, ...lines));
   }
 
   function elements() {
