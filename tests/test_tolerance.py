@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from manualbp import BCELoss, CrossEntropyLoss, Network, Sigmoid
+from manualbp import BCELoss, CrossEntropyLoss, CTCLoss, Network, Sigmoid
 from oracle.case import FULL_DTYPES, SHAPES, Case, Spec
 from oracle.check import discrepancies, rows, table
 from oracle.inputs import build
@@ -43,6 +43,17 @@ def test_scale_is_a_few_unit_roundoffs_of_a_well_conditioned_array(loss, dtype):
         assert scale[quantity].shape == np.shape(array)
         share = scale[quantity].max() / (unit_roundoff(case.dtype) * np.abs(array).max())
         assert 1 <= share < 200, quantity
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if isinstance(loss, CTCLoss)], ids=str)
+def test_where_no_path_ends_a_half_precision_rounds_nothing(loss, dtype):
+    """Those states stand far below all others, and a half precision's rounding of that number would be e^100."""
+    case = build(Spec.parse(f"sequence/{dtype}/Identity/LogSoftmax/{loss}"), 0)
+    reference = torch_run(case)
+    for scale in scales(case, reference)[:2]:
+        for quantity, array in reference.quantities().items():
+            assert scale[quantity].max() < 0.2 * np.abs(array.astype("f8")).max(), quantity
 
 
 def test_scale_follows_the_condition():

@@ -183,11 +183,14 @@ def _ctc(
     emitted = log_probs.gather(2, classes.clamp(0, most - 1).expand(time, -1, -1))
     least = _NEVER - 4 * time * log_probs.detach().abs().amax((0, 2))  # far below the logarithm of any path of a sample
     never = least.unsqueeze(1).expand(samples, len(states))
-    alpha = torch.where(states < 2, emitted[0], never)
+    reached = (states < 2).expand(samples, len(states))
+    alpha = torch.where(reached, emitted[0], never)
     for t in range(1, time):
+        reached = reached | functional.pad(reached[:, :-1], (1, 0)) | (functional.pad(reached[:, :-2], (2, 0)) & skips)
         before = torch.cat([never[:, :1], alpha[:, :-1]], 1)
         earlier = torch.where(skips, torch.cat([never[:, :2], alpha[:, :-2]], 1)[:, : len(states)], never)
         moved = torch.stack([alpha, before, earlier]).logsumexp(0) + emitted[t]
+        moved = torch.where(reached, moved, never)  # where no path ends nothing is rounded
         alpha = torch.where((t < input_lengths).unsqueeze(1), moved, alpha)
     last = 2 * target_lengths.unsqueeze(1)
     terms = -torch.where((states == last) | (states == last - 1), alpha, never).logsumexp(1)
