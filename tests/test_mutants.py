@@ -401,3 +401,16 @@ def test_trials_of_a_case_stand_for_it():
     tried = try_all(Planting(ONE, (("derivative forgotten", 1), ("derivative forgotten", 3))), 0)
     assert [trial.position for trial in tried.trials] == [1, 3]
     assert (tried.dtype, tried.rows, tried.alarms) == ("float64", 28, [])
+
+
+@pytest.mark.parametrize(
+    ("case", "mistake"),
+    [
+        ("tall/bfloat16/LeakyReLU/Identity/SmoothL1Loss(reduction='sum', beta=0.0)", "mean for sum"),
+        ("many/bfloat16/Hardsigmoid/Identity/CrossEntropyLoss(weight=(0.5, 0.75), ignore_index=1, label_smoothing=0.25)", "weight overlooked"),
+    ],
+)  # fmt: skip
+def test_a_mistake_that_hides_in_the_allowance_of_its_own_layer_is_named_by_what_follows(case, mistake):
+    """On the first a kink allows the loss's gradient much, end to end; on the second every layer is just within its allowance."""
+    (trial,) = try_all(Planting(case, ((mistake, 4),)), 0).trials
+    assert trial.outcome == Outcome.NAMED_IN_CLASS

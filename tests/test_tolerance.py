@@ -45,6 +45,12 @@ def test_scale_is_a_few_unit_roundoffs_of_a_well_conditioned_array(loss, dtype):
         assert 1 <= share < 200, quantity
 
 
+def test_sequences_without_a_label_have_a_scale():
+    case = build(Spec.parse("3-3x2x2/float32/Tanh/LogSoftmax/CTCLoss"), 0)
+    steps, lengths = case.target[:2]
+    assert set(discrepancies(replace(case, target=np.stack([steps, 0 * lengths])))["verdict"]) <= {"agree", "reference"}
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if isinstance(loss, CTCLoss)], ids=str)
 def test_where_no_path_ends_a_half_precision_rounds_nothing(loss, dtype):

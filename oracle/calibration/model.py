@@ -157,7 +157,8 @@ class Calibration:
     def sentence(self) -> str:
         """Whether the scale fits, in a sentence."""
         off = [dtype for dtype, found in self.figures.items() if not found["fits"]]
-        rule = f"a median between {MEDIAN[0]:g} and {MEDIAN[1]:g} sigmas, and {100 * SHARE:g} % below half of the {TOLERANCE:g} allowed"
+        low, high = MEDIAN
+        rule = f"a median between {low:g} and {high:g} sigmas, and {100 * SHARE:g} % below half of the {TOLERANCE:g} allowed"
         return (
             f"The rounding scale does not fit in {', '.join(off)}: wanted is {rule}."
             if off

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from manualbp import Trace
-from oracle.diagnosis.evidence import Evidence, Slot, State
+from oracle.diagnosis.evidence import Evidence, Slot, State, furthest
 from oracle.diagnosis.location import Location
 from oracle.manual_run import manual_run
 from oracle.mistakes import catalogue
@@ -18,6 +18,8 @@ from oracle.mistakes.step import Gradients, Step
 
 #: So many equally good combinations are listed.
 LISTED = 12
+#: A layer that uses so much of its allowance may have a mistake of its own, which shows only further back.
+NEARLY = 0.5
 
 
 class Planted(NamedTuple):
@@ -56,11 +58,11 @@ class _Followed(NamedTuple):
 
 
 def together(step: Step, mistakes: Sequence[StepMistake]) -> Gradients:
-    """What a step with all these mistakes returns, each made on top of the one before.
+    """What a step with all these mistakes, or with none, returns, each made on top of the one before.
 
     A mistake that starts from the right result is given the earlier one's; what only one of them changes is its own.
     """
-    right, result = step.right, mistakes[0].wrong(step)
+    right, result = step.right, mistakes[0].wrong(step) if mistakes else step.right
     for mistake in mistakes[1:]:
         again = replace(step)
         vars(again)["right"] = result
@@ -91,9 +93,21 @@ class Search:
         """The mistakes that reproduce everything known, best first; two of them where no single one does."""
         if self.location.forward or self.location.assembly:
             found = self._whole()
+            if self.location.assembly:
+                found += self._from(_Start(self._base), self._nearly_outside(), [])
         else:
             found = self.inferred() if self.location.inferred else self._layerwise()
         return sorted(found, key=lambda fit: fit.sigmas)
+
+    def _nearly_outside(self) -> list[int]:
+        """Where layers are right by themselves, but so far off that a mistake may hide in what rounding is allowed there."""
+        evidence, most = self.evidence, self.evidence.allowed * NEARLY
+        found = set()
+        for slot in evidence.own:
+            given, wanted = (slot.of(trace) for trace in (evidence.layerwise, evidence.reference) if trace)
+            if furthest(given, wanted, evidence.sigma(slot, own=True)) > most:
+                found.add(evidence.slots[slot].position)
+        return sorted(found, reverse=True)
 
     @cached_property
     def _is_ours(self) -> bool:
@@ -250,7 +264,7 @@ class Search:
             for mistake, result in self._each(step).items():
                 key = _key(result)
                 if key not in seen:
-                    seen[key] = self._followed(start.trace, position, result)
+                    seen[key] = self._followed(start.trace, step, result)
                 went = seen[key]
                 if went is None:
                     continue
@@ -279,23 +293,25 @@ class Search:
         found = []
         for pair in _pairs(step, known, self._each(step)):
             result = _returned(step, pair)
-            went = self._followed(start.trace, position, result) if result else None
+            went = self._followed(start.trace, step, result) if result else None
             if went and went.departs is None:
                 found.append(Fit(tuple(Planted(mistake, position) for mistake in pair), went.sigmas))
         return _without_reversed(found)
 
     def _follow(self, trace: Trace, position: int, mistakes: tuple[StepMistake, ...], until: int = -1) -> _Followed | None:
-        result = _returned(self._step(position, trace), mistakes)
-        return None if result is None else self._followed(trace, position, result, until)
+        step = self._step(position, trace)
+        result = _returned(step, mistakes)
+        return None if result is None else self._followed(trace, step, result, until)
 
-    def _followed(self, trace: Trace, position: int, result: Gradients, until: int = -1) -> _Followed | None:
-        """Walk from a position back to just before `until` with this in place of its result, comparing on the way.
+    def _followed(self, trace: Trace, first: Step, result: Gradients, until: int = -1) -> _Followed | None:
+        """Walk from a step back to just before `until` with this in place of its result, comparing on the way.
 
         None where a later step cannot go on from what this one returns.
         """
         evidence, worst, confirmed, departs = self.evidence, 0.0, False, None
-        gradients, parameters = list(trace.gradients), list(trace.parameter_gradients)
-        unchanged = _equal(result[0], gradients[position])
+        gradients, parameters, position = list(trace.gradients), list(trace.parameter_gradients), first.position
+        right = _returned(first, ())
+        unchanged = right is not None and _equal(result[0], right[0])
         for at in range(position, until, -1):
             if at < position:
                 if unchanged:
@@ -305,7 +321,8 @@ class Search:
                 if again is None:
                     return None
                 result = again
-            gradients[at] = result[0]
+            if not unchanged:
+                gradients[at] = result[0]
             if at < len(parameters):
                 parameters[at] = result[1]
             if departs is not None:
@@ -409,7 +426,7 @@ def _attempt(compute: Any) -> Any:
 
 
 def _returned(step: Step, mistakes: tuple[StepMistake, ...]) -> Gradients | None:
-    """What the step with these mistakes returns, in the case's dtype; None where they cannot be made here."""
+    """What the step with these mistakes, or none, returns, in the case's dtype; None where they cannot be made here."""
     result = _attempt(lambda: together(step, mistakes))
     if result is None or not isinstance(result, tuple):
         return None

@@ -186,7 +186,8 @@ def _ctc(
     reached = (states < 2).expand(samples, len(states))
     alpha = torch.where(reached, emitted[0], never)
     for t in range(1, time):
-        reached = reached | functional.pad(reached[:, :-1], (1, 0)) | (functional.pad(reached[:, :-2], (2, 0)) & skips)
+        longer = functional.pad(reached, (2, 0))
+        reached = reached | longer[:, 1:-1] | (longer[:, :-2] & skips)
         before = torch.cat([never[:, :1], alpha[:, :-1]], 1)
         earlier = torch.where(skips, torch.cat([never[:, :2], alpha[:, :-2]], 1)[:, : len(states)], never)
         moved = torch.stack([alpha, before, earlier]).logsumexp(0) + emitted[t]
