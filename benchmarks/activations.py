@@ -13,7 +13,7 @@ for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):  # set on some machines, 
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from statistics import geometric_mean, median
 
 import numpy as np
@@ -27,7 +27,8 @@ from manualbp import Activation, catalogue
 #: Elements and rounds.
 SIZES = [(10_000, 300), (1_000_000, 15)]
 DTYPES = ("float32", "float64")
-#: Rows of the input: features here, axis 1 in torch. Those that mix the features are measured with many as well.
+#: Rows of the input: features here, axis 1 in torch. Those that mix the features are measured with many as well, in rows of their
+#: own below the means.
 ROWS, MANY = 10, 1000
 MIXING = ("LogSoftmax", "Softmax", "Softmin")
 
@@ -77,21 +78,29 @@ def main() -> None:
     torch.set_num_threads(1)
 
     classes = [cls for name, cls in catalogue(Activation).items() if name in (options.only or [name])]
-    records = [(record, ROWS) for cls in classes if hasattr(torch.nn, cls.twin()) for record in cls.examples(ROWS)]
-    records += [(cls(), MANY) for cls in classes if cls.__name__ in MIXING]
+    records = [record for cls in classes if hasattr(torch.nn, cls.twin()) for record in cls.examples(ROWS)]
+    mixing = [cls() for cls in classes if cls.__name__ in MIXING]
     runs = [(size, rounds, dtype) for size, rounds in SIZES for dtype in DTYPES]
     table = Table("activation", *(f"{size:.0e} {dtype}" for size, _, dtype in runs), title="manual / torch", box=None)
-    columns: list[list[float]] = [[] for _ in runs]
-    with np.errstate(all="ignore"):
-        for record, rows in track(records, "measuring", console=Console(stderr=True), transient=True):
-            found = []
-            for column, (size, rounds, dtype) in zip(columns, runs, strict=True):
-                found.append(ratio(contestants(record, rows, size, dtype), 3 if options.quick else rounds))
-                column.append(found[-1])
-            table.add_row(f"{record}, {rows} rows" if rows != ROWS else str(record), *(f"{value:.2f}" for value in found))
+
+    def ratios(record: Activation, rows: int) -> list[float]:
+        calls = ((contestants(record, rows, size, dtype), 3 if options.quick else rounds) for size, rounds, dtype in runs)
+        with np.errstate(all="ignore"):
+            return [ratio(each, rounds) for each, rounds in calls]
+
+    def add(name: object, values: Iterable[float]) -> None:
+        table.add_row(str(name), *(f"{value:.2f}" for value in values))
+
+    every = {record: ratios(record, ROWS) for record in track(records, "measuring", console=Console(stderr=True), transient=True)}
+    for record, found in every.items():
+        add(record, found)
+    columns = list(zip(*every.values(), strict=True))
     table.add_section()
-    table.add_row("geometric mean", *(f"{geometric_mean(column):.2f}" for column in columns))
-    table.add_row("worst", *(f"{max(column):.2f}" for column in columns))
+    add("geometric mean", map(geometric_mean, columns))
+    add("worst", map(max, columns))
+    table.add_section()
+    for record in mixing:
+        add(f"{record} over {MANY} features", ratios(record, MANY))
     Console(width=110).print(table)
 
 

@@ -9,7 +9,8 @@ last bits, however far apart the logits z lie, and here they are written once.
 * A sum over a thousand features is rounded a thousand times if it is added up from the top, ten times by halves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,18 +24,20 @@ _SAFE = 300.0
 _PIECE, _COLUMNS = 1 << 17, 128
 
 
-def columnwise(function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
+def columnwise(
+    function: Callable[..., tuple[Array, ...]], *arrays: Array, dtypes: Sequence[np.dtype[Any]] = ()
+) -> tuple[Array, ...]:
     """function(*arrays) for a function that acts on each column alone, in pieces that fit the cache.
 
     The arrays have one shape (features, *extra, m). The function is handed pieces (features, columns) in float64 and returns
-    a tuple of such arrays, or of arrays with one row; the results stay in float64, for a caller that has more to do, and have
-    the arrays' axes.
+    a tuple of such arrays, or of arrays with one row. The results have the arrays' axes and these `dtypes`; unless given they
+    stay in float64, for a caller that has more to do.
     """
     shape, working = arrays[0].shape, widened(arrays[0].dtype)
     if len(shape) == 2 and 0 < arrays[0].size <= _PIECE and all(array.dtype == working for array in arrays):
-        return function(*arrays)
+        return _cast(function(*arrays), dtypes)
     if not arrays[0].size:  # nothing to compute, but how many results there are
-        return tuple(np.empty(shape) for _ in function(*(np.ones((1, 1)) for _ in arrays)))
+        return _cast(tuple(np.empty(shape) for _ in function(*(np.ones((1, 1)) for _ in arrays))), dtypes)
     flat = [array.reshape(len(array), -1) for array in arrays]
     columns, width = flat[0].shape[1], max(_COLUMNS, _PIECE // len(flat[0]))
     results: tuple[Array, ...] = ()
@@ -42,12 +45,17 @@ def columnwise(function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tu
         piece = slice(start, start + width)
         parts = function(*(np.ascontiguousarray(array[:, piece], working) for array in flat))
         if columns <= width:
-            results = parts
+            results = _cast(parts, dtypes)
             break
-        results = results or tuple(np.empty((len(part), columns), working) for part in parts)
+        kinds = dtypes or [working] * len(parts)
+        results = results or tuple(np.empty((len(part), columns), kind) for part, kind in zip(parts, kinds, strict=True))
         for result, part in zip(results, parts, strict=True):
             result[:, piece] = part
     return tuple(result.reshape(len(result), *shape[1:]) for result in results)
+
+
+def _cast(arrays: tuple[Array, ...], dtypes: Sequence[np.dtype[Any]]) -> tuple[Array, ...]:
+    return tuple(array.astype(kind, copy=False) for array, kind in zip(arrays, dtypes, strict=True)) if dtypes else arrays
 
 
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:

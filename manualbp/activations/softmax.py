@@ -8,7 +8,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from manualbp.blocks import Array
+from manualbp.blocks import Array, widened
 from manualbp.columns import columnwise, log_softmax, log_softmax_vjp, softmax, softmax_vjp
 from manualbp.domains import NEGATIVE, UNIT, Interval
 from manualbp.layer import Activation, Params
@@ -21,22 +21,24 @@ class _OverFeatures(Activation):
     """
 
     @abstractmethod
-    def values(self, x: Array) -> tuple[Array, Array]:
-        """The output and the probabilities, both in float64."""
+    def values(self, z: Array) -> tuple[Array, Array]:
+        """The output and the probabilities of some columns, both in float64."""
 
     @abstractmethod
-    def vjp(self, p: Array, grad_output: Array) -> Array:
-        """dC/dx in float64, from the probabilities and dC/d output."""
+    def vjp(self, p: Array, grad_output: Array) -> tuple[Array]:
+        """(dC/dz,) of some columns in float64, from the probabilities and dC/d output."""
 
     def twin_options(self) -> dict[str, Any]:
         return {"dim": 1}
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        a, p = self.values(x)
-        return a.astype(x.dtype, copy=False), p
+        wide = widened(x.dtype)
+        a, p = columnwise(self.values, x, dtypes=(x.dtype, wide))
+        return a, p
 
     def backward(self, params: Params, residuals: Any, grad_output: Array) -> tuple[Array, dict[str, Array]]:
-        return self.vjp(residuals, grad_output).astype(grad_output.dtype, copy=False), {}
+        (grad,) = columnwise(self.vjp, residuals, grad_output, dtypes=(grad_output.dtype,))
+        return grad, {}
 
 
 class _Shares:
@@ -46,13 +48,12 @@ class _Shares:
     derivative_formula: ClassVar[str] = "da_i/dz_j = a_i ([i = j] - a_j)"
     range: ClassVar[Interval] = UNIT
 
-    def values(self, x: Array) -> tuple[Array, Array]:
-        (p,) = columnwise(softmax, x)
+    def values(self, z: Array) -> tuple[Array, Array]:
+        (p,) = softmax(z)
         return p, p
 
-    def vjp(self, p: Array, grad_output: Array) -> Array:
-        (grad,) = columnwise(softmax_vjp, p, grad_output)
-        return grad
+    def vjp(self, p: Array, grad_output: Array) -> tuple[Array]:
+        return softmax_vjp(p, grad_output)
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,12 @@ class Softmin(_OverFeatures):
     derivative_formula: ClassVar[str] = "da_i/dz_j = a_i (a_j - [i = j])"
     range: ClassVar[Interval] = UNIT
 
-    def values(self, x: Array) -> tuple[Array, Array]:
-        (p,) = columnwise(softmax, -x)
+    def values(self, z: Array) -> tuple[Array, Array]:
+        (p,) = softmax(-z)
         return p, p
 
-    def vjp(self, p: Array, grad_output: Array) -> Array:
-        (grad,) = columnwise(softmax_vjp, p, -grad_output)
-        return grad
+    def vjp(self, p: Array, grad_output: Array) -> tuple[Array]:
+        return softmax_vjp(p, -grad_output)
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,8 @@ class LogSoftmax(_OverFeatures):
     derivative_formula: ClassVar[str] = "da_i/dz_j = [i = j] - exp(a_j)"
     range: ClassVar[Interval] = NEGATIVE
 
-    def values(self, x: Array) -> tuple[Array, Array]:
-        log_p, p = columnwise(log_softmax, x)
-        return log_p, p
+    def values(self, z: Array) -> tuple[Array, Array]:
+        return log_softmax(z)
 
-    def vjp(self, p: Array, grad_output: Array) -> Array:
-        (grad,) = columnwise(log_softmax_vjp, p, grad_output)
-        return grad
+    def vjp(self, p: Array, grad_output: Array) -> tuple[Array]:
+        return log_softmax_vjp(p, grad_output)
