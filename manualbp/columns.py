@@ -134,7 +134,8 @@ def softmax_vjp(p: Array, grad: Array) -> tuple[Array]:
     Since the p add up to 1, only differences of the g matter: so count them from their mean, as far as it is known.
     """
     out = grad - np.einsum("ij,ij->j", p, grad)
-    out -= total(p * out)
+    known = total(p * out)
+    out -= np.where(np.isfinite(known), known, 0)
     out *= p
     return (_balanced(p, out),)
 
@@ -151,7 +152,8 @@ def _balanced(p: Array, slopes: Array) -> Array:
     """
     columns = p.shape[1]
     (likely,) = (p > 0.5).ravel().nonzero()  # as indices of the flat array
+    likely = likely[np.isfinite(slopes.take(likely))]
     if likely.size:
-        slopes.put(likely, 0 * slopes.take(likely))  # 0, but NaN for what is not finite
+        slopes.put(likely, 0)
         slopes.put(likely, -total(slopes).take(likely % columns))
     return slopes

@@ -43,6 +43,13 @@ def test_correct_networks_raise_no_alarm(first):
     assert found.ok, "\n".join(told)
 
 
+@pytest.mark.parametrize("number", [5321, 12158, 21054, 24088, 31959])
+def test_what_was_an_alarm_once_is_none(number):
+    """An infinity whose scale is no number; a sigmoid that may be 1; CTC over one class; what no replica holds; a softmax of inf."""
+    found = Calibration(count([number], 0), number)
+    assert found.ok, found.alarms
+
+
 # What is drawn
 
 

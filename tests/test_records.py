@@ -242,3 +242,20 @@ def test_samples_lie_inside_and_are_drawn_one_by_one(low, high, seed):
     assert drawn.dtype == np.float32
     assert not interval.outside(drawn).any()
     assert len(np.unique(drawn)) == drawn.size
+
+
+@pytest.mark.parametrize(
+    "softmax", [record for record in ACTIVATIONS if type(record).__name__ in ("Softmax", "Softmin", "LogSoftmax")], ids=str
+)
+@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize("size", [np.inf, -np.inf, np.nan])
+def test_an_infinite_upstream_gradient_goes_where_torch_lets_it_go(softmax, at, size):  # fmt: skip
+    """Into every feature of its sample, or as NaN, and into no other sample; also where one feature has nearly all probability."""
+    x, upstream = np.array([[0.0, 3.0], [0.5, 1.0], [1.0, -4.0]]), np.array([[1.0, 2.0], [-1.0, 0.5], [0.25, 1.5]])
+    upstream[at] = size, 1.0
+    given = to_torch(x).requires_grad_()
+    call(softmax, {}, given).backward(to_torch(upstream))
+    _, residuals = softmax.forward({}, x)
+    with np.errstate(all="ignore"):
+        found, _ = softmax.backward({}, residuals, upstream)
+    np.testing.assert_allclose(found, given.grad.numpy().T, rtol=1e-13)

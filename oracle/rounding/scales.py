@@ -66,11 +66,11 @@ def furthest(exact: Any, copies: Any) -> NDArray[np.float64]:
 
 
 def movement(exact: Any, copies: Any) -> NDArray[np.float64]:
-    """The root mean square over the replicas of how far each element moved."""
-    moved = distances(exact, copies)
+    """The root mean square, over the replicas that are finite, of how far each element moved; 0 where none is."""
+    moved, finite = distances(exact, copies), np.isfinite(copies).sum(axis=0)
     most = moved.max(axis=0)
     share = moved / np.where(most > 0, most, 1.0)  # whose squares neither overflow nor underflow
-    return most * np.sqrt(np.mean(share * share, axis=0))
+    return most * np.sqrt(np.sum(share * share, axis=0) / np.maximum(finite, 1))
 
 
 def response(exact: Any, copies: Any) -> NDArray[np.float64]:
@@ -135,23 +135,33 @@ def scales(case: Case, reference: Trace) -> Scales:
     mode = RoundingNoise(groups_of(case, NOISY), format_of(case.dtype), TOLERANCE, seed(case.name))
     with np.errstate(all="ignore"):
         moved = run(mode)
-        found = [np.maximum(floor(numbers, copies[0], case.dtype), response(copies[0], copies[1:])) for copies in moved]
+        sigma = [np.maximum(floor(numbers, copies[0], case.dtype), response(copies[0], copies[1:])) for copies in moved]
         undecided = any(each is not None for each in mode.reach)
         if undecided:
             groups = groups_of(case, OTHERWISE)
             fallen = run(Decisions(groups, mode.reach))
             free = run(RoundingNoise(groups, format_of(case.dtype), 0.0, seed(case.name) + 1))
-            for scale, *both in zip(found, fallen, free, strict=True):
+            for scale, *both in zip(sigma, fallen, free, strict=True):
                 scale += jumps(scale, *(furthest(copies[0], copies[1:]) for copies in both))
-    through, own, exact_through, exact_own = (_apart(row, wanted) for row in (*found, *(copies[0] for copies in moved)))
+    through, own, exact_through, exact_own = (_apart(row, wanted) for row in (*sigma, *(copies[0] for copies in moved)))
     for quantity, array in wanted.items():
-        size = np.abs(array.astype(np.float64))
-        largest, scale = np.max(size, initial=0.0, where=np.isfinite(size)), through[quantity]
+        largest, scale = _largest(array), through[quantity]
         least = u * u * largest  # rounding errors times rounding errors, where all else is exactly 0
         if undecided and scale.max(initial=0.0) / JUMPS > largest / TOLERANCE:
             least = largest * (JUMPS / TOLERANCE)  # what falls otherwise moves this array by more than all that is in it
         np.maximum(scale, least, out=scale)
+    for found, exact, copies in ((through, exact_through, moved[0]), (own, exact_own, moved[-1])):
+        nowhere = np.isfinite(copies[0]) & ~np.isfinite(copies[1])
+        if nowhere.any():  # rounding may make no number of it, and how far it moves nobody knows
+            for quantity, gone in _apart(nowhere & ~np.isfinite(copies[1:]).any(axis=0), wanted).items():
+                found[quantity] = np.where(gone, _largest(exact[quantity]) * (JUMPS / TOLERANCE), found[quantity])
     return Scales(through, own, exact_through, exact_own)
+
+
+def _largest(array: Any) -> float:
+    """The size of the largest finite number."""
+    size = np.abs(np.asarray(array, dtype=np.float64))
+    return float(np.max(size, initial=0.0, where=np.isfinite(size)))
 
 
 def _in_a_row(arrays: Sequence[Any], axes: int = 0) -> Any:
