@@ -55,11 +55,12 @@ def corrected_run(case: Case, inaccurate: Collection[int], disturb: Disturb = la
             else:
                 value = batch_last(_forward(case, layer, own, values[-1])[0])
             reach = layer.range if isinstance(layer, Activation) else REALS
-            handed_on = disturb(value, "values", at + 1)
-            values.append(np.clip(handed_on, reach.low, reach.high))  # rounding is monotonic, and 1 a number
+            handed_on = np.clip(disturb(value, "values", at + 1), reach.low, reach.high)  # rounding is monotonic, and 1 a number
+            values.append(_overflown(handed_on, case.dtype))
         of_loss = params[count] if len(params) > count else {}
         loss, gradient, own_gradients = _through_loss(case, of_loss, values[-1], referee=count in inaccurate)
-        gradients, parameter_gradients = [disturb(gradient, "gradients", count)], [own_gradients] if of_loss else []
+        gradients = [_overflown(disturb(gradient, "gradients", count), case.dtype)]
+        parameter_gradients = [own_gradients] if of_loss else []
         for at in reversed(range(count)):
             layer, own, upstream = layers[at], params[at], gradients[-1]
             output, given, leaves = _forward(case, layer, own, values[at])
@@ -69,9 +70,14 @@ def corrected_run(case: Case, inaccurate: Collection[int], disturb: Disturb = la
                 alone = _alone(layer, own, values[at], upstream)
                 gradient = _truth(alone, gradient, "gradient")
                 own_gradients = {name: _truth(alone, array, "parameter", 0, name) for name, array in own_gradients.items()}
-            gradients.append(disturb(gradient, "gradients", at))
+            gradients.append(_overflown(disturb(gradient, "gradients", at), case.dtype))
             parameter_gradients.append(own_gradients)
     return Trace(case.network, loss, tuple(values), tuple(gradients[::-1]), tuple(parameter_gradients[::-1]))
+
+
+def _overflown(numbers: Any, dtype: Any) -> Any:
+    """The same numbers, infinite where this dtype has none so large."""
+    return np.where(np.isinf(numbers.astype(dtype)), np.copysign(np.inf, numbers), numbers)
 
 
 def _alone(layer: Any, own: dict[str, Any], value: Any, upstream: Any) -> Case:

@@ -29,6 +29,8 @@ from oracle.rounding.replicas import Groups, Replicas, compared, halves, toss
 #: Half of the replicas get noise of this strength, and what it does is divided by it: where a slope is 0, as at the bottom of a
 #: parabola, rounding errors of usual size show nothing of those that are larger than usual.
 STRONG = 4.0
+#: The square of this and what is larger does not underflow.
+SMALL = 1e-150
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,16 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
         if len(tensors) > 1:
             *added, first, second = tensors
             rows, columns = _largest(first, (-1,)), _largest(second, (-2,))
-            squares = (first / rows).square_() @ (second / columns).square_()  # which neither overflow nor underflow
+            root = ((first / rows).square_() @ (second / columns).square_()).sqrt_()  # of squares that do not overflow
+            if (root < SMALL).any():  # but underflow, as where small numbers stand beside large ones that meet none: no less are
+                root = torch.where(root < SMALL, (first / rows).abs_() @ (second / columns).abs_(), root)
             size, length = rows * columns, first.shape[-1]
         else:
             added, (terms,), axes = [], tensors, (args[1] if len(args) > 1 else None) or tuple(range(tensors[0].ndim))
             most = _largest(terms, axes)
-            squares = func((terms / most).square_(), *args[1:], **kwargs)
-            size, length = most.reshape(squares.shape), terms.numel() // max(squares.numel(), 1)
-        scale = partial_sums(self.groups.first(result), squares.sqrt_().mul_(size))
+            root = func((terms / most).square_(), *args[1:], **kwargs).sqrt_()
+            size, length = most.reshape(root.shape), terms.numel() // max(root.numel(), 1)
+        scale = partial_sums(self.groups.first(result), root.mul_(size))
         for tensor in added:
             scale = torch.hypot(scale, tensor)
         return scale.mul_(length**0.5)

@@ -16,7 +16,7 @@ from manualbp import Quantity, Trace
 from oracle.case import Case, float_info
 from oracle.rounding.chain import Chain
 from oracle.rounding.decisions import Decisions
-from oracle.rounding.noise import STRONG, Format, RoundingNoise
+from oracle.rounding.noise import SMALL, STRONG, Format, RoundingNoise
 from oracle.rounding.replicas import Groups, Replicas, halves
 from oracle.roundoff import Scale, Scales, unit_roundoff
 from oracle.verdict import TOLERANCE
@@ -32,8 +32,6 @@ USUAL = 3 * STRONG
 
 #: Up to so many smallest normal numbers may come of one that was flushed to 0.
 FLUSHED = 2.0**12
-#: The square of this and what is larger does not underflow.
-SMALL = 1e-150
 
 
 def format_of(dtype: np.dtype[Any]) -> Format:
@@ -141,14 +139,17 @@ def scales(case: Case, reference: Trace) -> Scales:
             groups = groups_of(case, OTHERWISE)
             fallen = run(Decisions(groups, mode.reach))
             free = run(RoundingNoise(groups, format_of(case.dtype), 0.0, seed(case.name) + 1))
-            for scale, *both in zip(sigma, fallen, free, strict=True):
-                scale += jumps(scale, *(furthest(copies[0], copies[1:]) for copies in both))
+            far = [[furthest(copies[0], copies[1:]) for copies in tried] for tried in (fallen, free)]
+            for scale, *both in zip(sigma, *far, strict=True):
+                scale += jumps(scale, *both)
+            anywhere = _apart(far[1][0], wanted)
     through, own, exact_through, exact_own = (_apart(row, wanted) for row in (*sigma, *(copies[0] for copies in moved)))
     for quantity, array in wanted.items():
         largest, scale = _largest(array), through[quantity]
         least = u * u * largest  # rounding errors times rounding errors, where all else is exactly 0
         if undecided and scale.max(initial=0.0) / JUMPS > largest / TOLERANCE:
-            least = largest * (JUMPS / TOLERANCE)  # what falls otherwise moves this array by more than all that is in it
+            # what falls otherwise moves this array by more than all that is in it, and may do so anywhere
+            least = max(largest, anywhere[quantity].max(initial=0.0)) * (JUMPS / TOLERANCE)
         np.maximum(scale, least, out=scale)
     for found, exact, copies in ((through, exact_through, moved[0]), (own, exact_own, moved[-1])):
         nowhere = np.isfinite(copies[0]) & ~np.isfinite(copies[1])
