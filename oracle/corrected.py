@@ -16,7 +16,7 @@ from manualbp import Activation, Linear, Network, Trace
 from manualbp.domains import REALS
 from oracle import judge
 from oracle.alone import UPSTREAM
-from oracle.case import Case
+from oracle.case import Case, float_info
 from oracle.diagnosis.evidence import Slot, named_slots
 from oracle.discrepancy import NOT_FINITE, Row, measure
 from oracle.inputs import generator
@@ -34,11 +34,12 @@ class UnknownTruthError(ValueError):
 AGAIN = 3
 #: And by runs in which this share of the numbers within rounding of a kink has fallen on its other side.
 SIDES = (1.0, 0.5, 0.5, 0.25)
-#: What becomes of the numbers of a node, "values" or "gradients" with its place: nothing, or a rounding.
-Disturb = Callable[[Any, str, int], Any]
+#: What becomes of the numbers of a node, "values" or "gradients" with its place: nothing, or a rounding, which is no finer than
+#: the last argument.
+Disturb = Callable[[Any, str, int, float], Any]
 
 
-def corrected_run(case: Case, inaccurate: Collection[int], disturb: Disturb = lambda array, _what, _at: array) -> Trace:
+def corrected_run(case: Case, inaccurate: Collection[int], disturb: Disturb = lambda array, *_: array) -> Trace:
     """Values and gradients in float64, by the referee at these positions and by torch at all others.
 
     `disturb` is what happens to numbers that a layer hands on. Raises UnknownTruthError where the referee does not know.
@@ -55,11 +56,13 @@ def corrected_run(case: Case, inaccurate: Collection[int], disturb: Disturb = la
             else:
                 value = batch_last(_forward(case, layer, own, values[-1])[0])
             reach = layer.range if isinstance(layer, Activation) else REALS
-            handed_on = np.clip(disturb(value, "values", at + 1), reach.low, reach.high)  # rounding is monotonic, and 1 a number
+            handed_on = np.clip(
+                disturb(value, "values", at + 1, 0.0), reach.low, reach.high
+            )  # rounding is monotonic, and 1 a number
             values.append(_overflown(handed_on, case.dtype))
         of_loss = params[count] if len(params) > count else {}
         loss, gradient, own_gradients = _through_loss(case, of_loss, values[-1], referee=count in inaccurate)
-        gradients = [_overflown(disturb(gradient, "gradients", count), case.dtype)]
+        gradients = [_overflown(disturb(gradient, "gradients", count, 0.0), case.dtype)]
         parameter_gradients = [own_gradients] if of_loss else []
         for at in reversed(range(count)):
             layer, own, upstream = layers[at], params[at], gradients[-1]
@@ -70,9 +73,16 @@ def corrected_run(case: Case, inaccurate: Collection[int], disturb: Disturb = la
                 alone = _alone(layer, own, values[at], upstream)
                 gradient = _truth(alone, gradient, "gradient")
                 own_gradients = {name: _truth(alone, array, "parameter", 0, name) for name, array in own_gradients.items()}
-            gradients.append(_overflown(disturb(gradient, "gradients", at), case.dtype))
+            # a slope near the smallest normal number has few digits, or none, whatever it is multiplied with
+            finest = 0.0 if isinstance(layer, Linear) else _smallest(case.dtype) * float(np.max(np.abs(upstream), initial=0.0))
+            gradients.append(_overflown(disturb(gradient, "gradients", at, finest), case.dtype))
             parameter_gradients.append(own_gradients)
     return Trace(case.network, loss, tuple(values), tuple(gradients[::-1]), tuple(parameter_gradients[::-1]))
+
+
+def _smallest(dtype: Any) -> float:
+    """The smallest normal number inside a computation: half precisions compute in float32."""
+    return float(float_info(max(dtype, np.dtype(np.float32), key=lambda kind: kind.itemsize)).smallest_normal)
 
 
 def _overflown(numbers: Any, dtype: Any) -> Any:
@@ -134,12 +144,12 @@ def inherited(
     inaccurate = proved | {at for at in unseen | before if not isinstance(chain[at], Linear)}
     rng, shares = generator(0, case.name), _shares(case, reference, scale, inaccurate)
 
-    def disturb(array: Any, what: str, at: int) -> Any:
-        return array * (1 + shares[what, at] * rng.choice([-1.0, 1.0], np.shape(array)))
+    def disturb(array: Any, what: str, at: int, finest: float) -> Any:
+        return array + np.maximum(np.abs(array) * shares[what, at], finest) * rng.choice([-1.0, 1.0], np.shape(array))
 
     near = _near_kinks(case, reference, scale)
 
-    def fall(share: float, array: Any, what: str, at: int) -> Any:
+    def fall(share: float, array: Any, what: str, at: int, _: float) -> Any:
         for kink, reach in near.get(at, ()) if what == "values" else ():
             other = (np.abs(array - kink) <= reach) & (rng.random(array.shape) < share)
             array = np.where(other, 2 * kink - array, array)
