@@ -142,6 +142,26 @@ def inherited(
     unseen = {row.position for row in by_layer if row.note.endswith(NOT_FINITE)}  # how accurate torch is there nobody has seen
     before = {at - 1 for at in proved if at}  # what an inaccurate record made of its input, nobody has seen either
     inaccurate = proved | {at for at in unseen | before if not isinstance(chain[at], Linear)}
+    where = ", ".join(module_names(case.network)[at] for at in sorted(proved))
+    rows = through
+    while True:
+        try:
+            rows = _explained(case, reference, scale, rows, candidate, inaccurate, where)
+        except UnknownTruthError:
+            return rows
+        left = {row.position for row in rows if Verdict(row.verdict).fails and not isinstance(chain[row.position], Linear)}
+        if left <= inaccurate:
+            return rows
+        inaccurate |= left  # where the way there was wrong, what torch makes of it looked right
+
+
+def _explained(
+    case: Case, reference: Trace, scale: Scales, rows: list[Row], candidate: Trace, inaccurate: Collection[int], where: str
+) -> list[Row]:
+    """The rows, with `reference` where the candidate is right when the truth takes torch's place at these positions.
+
+    Raises UnknownTruthError where the referee does not know it.
+    """
     rng, shares = generator(0, case.name), _shares(case, reference, scale, inaccurate)
 
     def disturb(array: Any, what: str, at: int, finest: float) -> Any:
@@ -155,17 +175,13 @@ def inherited(
             array = np.where(other, 2 * kink - array, array)
         return array
 
-    try:
-        truth = corrected_run(case, inaccurate).quantities()
-        noisy = [corrected_run(case, inaccurate, disturb).quantities() for _ in range(AGAIN)]
-        sides = SIDES if near else ()
-        fallen = [corrected_run(case, inaccurate, partial(fall, share)).quantities() for share in sides]
-    except UnknownTruthError:
-        return through
-    where = ", ".join(module_names(case.network)[at] for at in sorted(proved))
+    truth = corrected_run(case, inaccurate).quantities()
+    noisy = [corrected_run(case, inaccurate, disturb).quantities() for _ in range(AGAIN)]
+    sides = SIDES if near else ()
+    fallen = [corrected_run(case, inaccurate, partial(fall, share)).quantities() for share in sides]
     named, given, wanted = {quantity.symbol: quantity for quantity in truth}, candidate.quantities(), reference.quantities()
-    rows = []
-    for row in through:
+    explained = []
+    for row in rows:
         if row.symbol in named and row.verdict not in (Verdict.AGREE, Verdict.REFERENCE):
             quantity = named[row.symbol]
             with np.errstate(all="ignore"):
@@ -178,8 +194,8 @@ def inherited(
             if found.verdict == Verdict.AGREE:
                 note = f"torch is inaccurate in {where}; with the truth there the candidate is within {found.sigmas:.2g} sigmas"
                 row = row._replace(verdict=str(Verdict.REFERENCE), note=note)
-        rows.append(row)
-    return rows
+        explained.append(row)
+    return explained
 
 
 def _near_kinks(case: Case, reference: Trace, scale: Scales) -> dict[int, list[tuple[float, Any]]]:
