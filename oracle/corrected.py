@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from manualbp import Activation, Linear, Network, Trace
+from manualbp import Activation, Linear, Network, Quantity, Trace
 from manualbp.domains import REALS
 from oracle import judge
 from oracle.alone import UPSTREAM
@@ -190,12 +190,26 @@ def _explained(
                 own = np.maximum(moved, scale_of(right, truth[quantity], wanted[quantity], scale.through[quantity]))
                 if fallen:
                     own = own + furthest(truth[quantity], np.array([run[quantity] for run in fallen])) * (JUMPS / TOLERANCE)
+                if quantity.position in inaccurate:
+                    right = _where_known(case, reference, scale, quantity, given.get(quantity), right)
                 found = measure(given.get(quantity), right, own)
             if found.verdict == Verdict.AGREE:
                 note = f"torch is inaccurate in {where}; with the truth there the candidate is within {found.sigmas:.2g} sigmas"
                 row = row._replace(verdict=str(Verdict.REFERENCE), note=note)
         explained.append(row)
     return explained
+
+
+def _where_known(case: Case, reference: Trace, scale: Scales, quantity: Quantity, found: Any, right: Any) -> Any:
+    """What is right, or what was found where rounding leaves nothing of what a record is given, not even its sign.
+
+    In front of an inaccurate record there is no more to say: 1 / a may be anything where a may be 0.
+    """
+    at = quantity.position
+    sigma = scale.through.get(named_slots(case.network, reference.parameter_gradients)[Slot("values", at)]) if at else None
+    if sigma is None or not np.shape(found) == np.shape(right) == np.shape(sigma):
+        return right
+    return np.where((sigma > 0) & (TOLERANCE * sigma >= np.abs(np.asarray(reference.values[at], np.float64))), found, right)
 
 
 def _near_kinks(case: Case, reference: Trace, scale: Scales) -> dict[int, list[tuple[float, Any]]]:
