@@ -142,11 +142,10 @@ def inherited(
     unseen = {row.position for row in by_layer if row.note.endswith(NOT_FINITE)}  # how accurate torch is there nobody has seen
     before = {at - 1 for at in proved if at}  # what an inaccurate record made of its input, nobody has seen either
     inaccurate = proved | {at for at in unseen | before if not isinstance(chain[at], Linear)}
-    where = ", ".join(module_names(case.network)[at] for at in sorted(proved))
     rows = through
     while True:
         try:
-            rows = _explained(case, reference, scale, rows, candidate, inaccurate, where)
+            rows = _explained(case, reference, scale, rows, candidate, inaccurate, proved)
         except UnknownTruthError:
             return rows
         left = {row.position for row in rows if Verdict(row.verdict).fails and not isinstance(chain[row.position], Linear)}
@@ -156,7 +155,13 @@ def inherited(
 
 
 def _explained(
-    case: Case, reference: Trace, scale: Scales, rows: list[Row], candidate: Trace, inaccurate: Collection[int], where: str
+    case: Case,
+    reference: Trace,
+    scale: Scales,
+    rows: list[Row],
+    candidate: Trace,
+    inaccurate: Collection[int],
+    proved: Collection[int],
 ) -> list[Row]:
     """The rows, with `reference` where the candidate is right when the truth takes torch's place at these positions.
 
@@ -179,6 +184,7 @@ def _explained(
     noisy = [corrected_run(case, inaccurate, disturb).quantities() for _ in range(AGAIN)]
     sides = SIDES if near else ()
     fallen = [corrected_run(case, inaccurate, partial(fall, share)).quantities() for share in sides]
+    where = ", ".join(module_names(case.network)[at] for at in sorted(proved))
     named, given, wanted = {quantity.symbol: quantity for quantity in truth}, candidate.quantities(), reference.quantities()
     explained = []
     for row in rows:
@@ -190,7 +196,7 @@ def _explained(
                 own = np.maximum(moved, scale_of(right, truth[quantity], wanted[quantity], scale.through[quantity]))
                 if fallen:
                     own = own + furthest(truth[quantity], np.array([run[quantity] for run in fallen])) * (JUMPS / TOLERANCE)
-                if quantity.position in inaccurate:
+                if quantity.position in proved:
                     right = _where_known(case, reference, scale, quantity, given.get(quantity), right)
                 found = measure(given.get(quantity), right, own)
             if found.verdict == Verdict.AGREE:
