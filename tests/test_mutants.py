@@ -414,3 +414,10 @@ def test_a_mistake_that_hides_in_the_allowance_of_its_own_layer_is_named_by_what
     """On the first a kink allows the loss's gradient much, end to end; on the second every layer is just within its allowance."""
     (trial,) = try_all(Planting(case, ((mistake, 4),)), 0).trials
     assert trial.outcome == Outcome.NAMED_IN_CLASS
+
+
+def test_a_fault_that_the_referee_lets_pass_layer_by_layer_is_located_all_the_same():
+    """A mean over no sample: NaN is as true as torch's 0, and end to end it differs from the loss on."""
+    case = "batch1/float64/Softmin/GELU/CrossEntropyLoss(weight=(0.5, 0.75, 1.0), ignore_index=1)"
+    (trial,) = try_all(Planting(case, (("softmax's derivative once more", 4),)), 0).trials
+    assert (trial.outcome, trial.located) == (Outcome.NAMED_IN_CLASS, True)

@@ -93,7 +93,7 @@ class Search:
         """The mistakes that reproduce everything known, best first; two of them where no single one does."""
         if self.location.forward or self.location.assembly:
             found = self._whole()
-            if self.location.assembly:
+            if found and self.location.assembly:
                 found += self._from(_Start(self._base), self._nearly_outside(), [])
         else:
             found = self.inferred() if self.location.inferred else self._layerwise()
