@@ -80,13 +80,12 @@ def main() -> None:
     classes = [cls for name, cls in catalogue(Activation).items() if name in (options.only or [name])]
     records = [record for cls in classes if hasattr(torch.nn, cls.twin()) for record in cls.examples(ROWS)]
     mixing = [cls() for cls in classes if cls.__name__ in MIXING]
-    runs = [(size, rounds, dtype) for size, rounds in SIZES for dtype in DTYPES]
+    runs = [(size, 3 if options.quick else rounds, dtype) for size, rounds in SIZES for dtype in DTYPES]
     table = Table("activation", *(f"{size:.0e} {dtype}" for size, _, dtype in runs), title="manual / torch", box=None)
 
     def ratios(record: Activation, rows: int) -> list[float]:
-        calls = ((contestants(record, rows, size, dtype), 3 if options.quick else rounds) for size, rounds, dtype in runs)
         with np.errstate(all="ignore"):
-            return [ratio(each, rounds) for each, rounds in calls]
+            return [ratio(contestants(record, rows, size, dtype), rounds) for size, rounds, dtype in runs]
 
     def add(name: object, values: Iterable[float]) -> None:
         table.add_row(str(name), *(f"{value:.2f}" for value in values))

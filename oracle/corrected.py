@@ -21,6 +21,7 @@ from oracle.diagnosis.evidence import Slot, named_slots
 from oracle.discrepancy import NOT_FINITE, Row, measure
 from oracle.inputs import generator
 from oracle.rounding import JUMPS, Scales, floor, furthest, unit_roundoff
+from oracle.roundoff import size
 from oracle.tables import module_names
 from oracle.twins import batch_last, call, call_loss, for_terms, to_numpy, to_torch
 from oracle.verdict import TOLERANCE, Verdict
@@ -56,10 +57,8 @@ def corrected_run(case: Case, inaccurate: Collection[int], disturb: Disturb = la
             else:
                 value = batch_last(_forward(case, layer, own, values[-1])[0])
             reach = layer.range if isinstance(layer, Activation) else REALS
-            handed_on = np.clip(
-                disturb(value, "values", at + 1, 0.0), reach.low, reach.high
-            )  # rounding is monotonic, and 1 a number
-            values.append(_overflown(handed_on, case.dtype))
+            handed_on = disturb(value, "values", at + 1, 0.0)  # but rounding is monotonic, and the end of a range a number
+            values.append(_overflown(np.clip(handed_on, reach.low, reach.high), case.dtype))
         of_loss = params[count] if len(params) > count else {}
         loss, gradient, own_gradients = _through_loss(case, of_loss, values[-1], referee=count in inaccurate)
         gradients = [_overflown(disturb(gradient, "gradients", count, 0.0), case.dtype)]
@@ -212,18 +211,22 @@ def _where_known(case: Case, reference: Trace, scale: Scales, quantity: Quantity
     In front of an inaccurate record there is no more to say: 1 / a may be anything where a may be 0.
     """
     at = quantity.position
-    sigma = scale.through.get(named_slots(case.network, reference.parameter_gradients)[Slot("values", at)]) if at else None
+    sigma = _sigma_of_value(case, reference, scale, at)
     if sigma is None or not np.shape(found) == np.shape(right) == np.shape(sigma):
         return right
     return np.where((sigma > 0) & (TOLERANCE * sigma >= np.abs(np.asarray(reference.values[at], np.float64))), found, right)
 
 
+def _sigma_of_value(case: Case, reference: Trace, scale: Scales, node: int) -> Any:
+    """The rounding scale of a node, end to end; None for the input, which nobody has rounded, and where there is none."""
+    return scale.through.get(named_slots(case.network, reference.parameter_gradients)[Slot("values", node)]) if node else None
+
+
 def _near_kinks(case: Case, reference: Trace, scale: Scales) -> dict[int, list[tuple[float, Any]]]:
     """By the position of an activation its kinks that rounding may take some of its inputs across, and how far it reaches."""
     found: dict[int, list[tuple[float, Any]]] = {}
-    slots = named_slots(case.network, reference.parameter_gradients)
     for at, layer in enumerate(case.network.layers):
-        value, sigma = reference.values[at], scale.through.get(slots[Slot("values", at)]) if at else None
+        value, sigma = reference.values[at], _sigma_of_value(case, reference, scale, at)
         if isinstance(layer, Activation) and layer.rows_in(1) == 1 and value is not None and sigma is not None:
             reach = TOLERANCE * sigma
             for kink in layer.kinks:
@@ -252,7 +255,6 @@ def _shares(case: Case, reference: Trace, scale: Scales, inaccurate: Collection[
 
 def scale_of(right: Any, exact: Any, reference: Any, scale: Any) -> Any:
     """The rounding scale of an array that stands in the reference's place, and may be larger where torch is wrong."""
-    size = np.abs(np.asarray(reference, dtype=np.float64))
-    largest = float(np.max(size, initial=0.0, where=np.isfinite(size)))
+    largest = size(reference)
     share = np.max(scale, initial=0.0) / largest if largest else 0.0
     return np.maximum(np.maximum(scale, floor(right, exact, right.dtype)), share * np.abs(right.astype(np.float64)))

@@ -27,3 +27,9 @@ class Scales(NamedTuple):
 def unit_roundoff(dtype: np.dtype[Any]) -> float:
     """The largest relative error of one rounding to nearest: half the gap between 1 and the next number."""
     return float(float_info(dtype).eps) / 2
+
+
+def size(array: Any) -> float:
+    """The largest finite magnitude."""
+    magnitudes = np.abs(np.asarray(array, np.float64))
+    return float(magnitudes.max(where=np.isfinite(magnitudes), initial=0.0))

@@ -1,5 +1,7 @@
 """What all commands share: their common options, exit statuses, messages, progress."""
 
+import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +36,11 @@ Shapes = Annotated[
 ]
 Dtypes = Annotated[list[str] | None, typer.Option("--dtype", metavar="NAME", help="Only this dtype; may be repeated.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=0, help="Processes; 0 means one per core.")]
+
+
+def command_line() -> str:
+    """The command as it was called."""
+    return shlex.join(["oracle", *sys.argv[1:]])
 
 
 def stop(message: object) -> NoReturn:

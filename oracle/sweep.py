@@ -1,6 +1,5 @@
 """Many cases on all cores: one process per core, one thread in each, results in the order of the cases."""
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -8,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from oracle import alone, drawn, inputs
+from oracle import alone, drawn, inputs, workers
 from oracle.case import Case, Spec
 from oracle.data import is_data, load, without_step
 from oracle.diagnosis.advice import Advice
 from oracle.discrepancy import Row
 from oracle.verdict import Verdict
-from oracle.workers import workers
 
 #: Cases that one task takes: enough to make the hand-over cheap, few enough for the progress bar to move.
 CHUNK = 24
@@ -99,7 +97,7 @@ def _tasks(texts: Sequence[str]) -> list[list[str]]:
 
 def processes(texts: Sequence[str], jobs: int = 0) -> int:
     """How many processes these cases are spread over: one per core unless `jobs` says otherwise, none without work."""
-    return min(jobs or os.cpu_count() or 1, len(_tasks(texts)))
+    return workers.processes(jobs, len(_tasks(texts)))
 
 
 def sweep(texts: Sequence[str], seed: int, *, jobs: int = 0, progress: Callable[[int], None] | None = None) -> Result:
@@ -108,7 +106,7 @@ def sweep(texts: Sequence[str], seed: int, *, jobs: int = 0, progress: Callable[
     `jobs` is the number of processes, all cores unless given; 1 means this process. The result does not depend on it.
     """
     tasks, tell = _tasks(texts), progress or (lambda _: None)
-    with workers(processes(texts, jobs)) as run:
+    with workers.workers(processes(texts, jobs)) as run:
         parts: list[Result] = run(run_cases, [(task, seed) for task in tasks], lambda number: tell(len(tasks[number])))
         rows = [row for part in parts for row in part.rows]
         wrong = islice(failing(rows).items(), DIAGNOSED)

@@ -15,6 +15,11 @@ from typing import Any
 Run = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]], Callable[[int], object]], list[Any]]
 
 
+def processes(jobs: int, tasks: int) -> int:
+    """How many processes so many tasks are spread over: `jobs`, or for 0 one per core; none without a task."""
+    return min(jobs or os.cpu_count() or 1, tasks)
+
+
 def one_thread() -> None:
     """Pin torch and BLAS to one thread: they spin against each other where both take all cores."""
     import threadpoolctl

@@ -32,8 +32,7 @@ class _OverFeatures(Activation):
         return {"dim": 1}
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        wide = widened(x.dtype)
-        a, p = columnwise(self.values, x, dtypes=(x.dtype, wide))
+        a, p = columnwise(self.values, x, dtypes=(x.dtype, widened(x.dtype)))
         return a, p
 
     def backward(self, params: Params, residuals: Any, grad_output: Array) -> tuple[Array, dict[str, Array]]:

@@ -1,13 +1,11 @@
 """Comparing many drawn networks, on all cores, and counting what comes out."""
 
-import os
 from collections.abc import Callable, Sequence
 
-from oracle import drawn
+from oracle import drawn, workers
 from oracle.calibration.tally import Tally
 from oracle.check import rows
 from oracle.sweep import CHUNK
-from oracle.workers import workers
 
 
 def count(numbers: Sequence[int], seed: int) -> Tally:
@@ -26,7 +24,7 @@ def count(numbers: Sequence[int], seed: int) -> Tally:
 
 def processes(cases: int, jobs: int = 0) -> int:
     """How many processes so many cases are spread over: one per core unless `jobs` says otherwise."""
-    return min(jobs or os.cpu_count() or 1, -(-cases // CHUNK))
+    return workers.processes(jobs, -(-cases // CHUNK))
 
 
 def calibrate(first: int, cases: int, seed: int, *, jobs: int = 0, progress: Callable[[int], None] | None = None) -> Tally:
@@ -36,7 +34,7 @@ def calibrate(first: int, cases: int, seed: int, *, jobs: int = 0, progress: Cal
     """
     tell, stop, whole = progress or (lambda _: None), first + cases, Tally()
     chunks = [range(begin, min(begin + CHUNK, stop)) for begin in range(first, stop, CHUNK)]
-    with workers(processes(cases, jobs)) as run:
+    with workers.workers(processes(cases, jobs)) as run:
         for part in run(count, [(chunk, seed) for chunk in chunks], lambda number: tell(len(chunks[number]))):
             whole.add(part)
     return whole

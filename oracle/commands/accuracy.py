@@ -1,8 +1,5 @@
 """`oracle accuracy`: the atlas of our accuracy and torch's."""
 
-import os
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +7,22 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from oracle.shell import Activations, Dtypes, Jobs, Json, Losses, Out, Seed, finish, interruptible, progress_bar, refusing, write
+from oracle.shell import (
+    Activations,
+    Dtypes,
+    Jobs,
+    Json,
+    Losses,
+    Out,
+    Seed,
+    command_line,
+    finish,
+    interruptible,
+    progress_bar,
+    refusing,
+    write,
+)
+from oracle.workers import processes
 
 DEFAULT_OUT = Path("reports/latest-accuracy")
 
@@ -40,7 +52,7 @@ def accuracy(
         check_folder(folder)
 
     start = time.perf_counter()
-    workers = min(jobs or os.cpu_count() or 1, len(wanted))
+    workers = processes(jobs, len(wanted))
     with interruptible("no atlas was written"):
         from oracle.accuracy import Atlas, measure_all
 
@@ -51,7 +63,7 @@ def accuracy(
             inputs,
             seed=seed,
             seconds=time.perf_counter() - start,
-            command=shlex.join(["oracle", *sys.argv[1:]]),
+            command=command_line(),
             jobs=workers,
         )
         write(atlas, folder)

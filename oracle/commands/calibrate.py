@@ -1,7 +1,5 @@
 """`oracle calibrate`: correct networks, none of which may raise an alarm."""
 
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from oracle.shell import Jobs, Json, Out, Seed, finish, interruptible, progress_bar, refusing, write
+from oracle.shell import Jobs, Json, Out, Seed, command_line, finish, interruptible, progress_bar, refusing, write
 
 DEFAULT_OUT = Path("reports/latest-calibration")
 
@@ -45,7 +43,7 @@ def calibrate(
             first,
             seed=seed,
             seconds=time.perf_counter() - start,
-            command=shlex.join(["oracle", *sys.argv[1:]]),
+            command=command_line(),
             jobs=processes(cases, jobs),
         )
         write(found, folder)

@@ -3,7 +3,6 @@
 import atexit
 import contextlib
 import os
-import shlex
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from oracle.shell import Json, Out, Seed, errors, finish, interruptible, refusing
+from oracle.shell import Json, Out, Seed, command_line, errors, finish, interruptible, refusing, write
 
 
 def check(
@@ -58,11 +57,10 @@ def check(
             check_folder(out)
         from oracle.commands.checked import checked
 
-        command = shlex.join(["oracle", *sys.argv[1:]])
+        command = command_line()
         with errors.status("checking"):
             report = checked(target, reference, backward or "", inputs, options, command)
-        if out:
-            report.write(out)
+        write(report, out)
 
     def show(console: Console) -> None:
         from oracle.terminal import show_report

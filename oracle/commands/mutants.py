@@ -1,8 +1,5 @@
 """`oracle mutants`: mistakes planted on purpose, which have to be found."""
 
-import os
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -19,12 +16,14 @@ from oracle.shell import (
     Out,
     Seed,
     Shapes,
+    command_line,
     finish,
     interruptible,
     progress_bar,
     refusing,
     write,
 )
+from oracle.workers import processes
 
 DEFAULT_OUT = Path("reports/latest-mutants")
 
@@ -67,14 +66,14 @@ def mutants(
         from oracle.mutants.run import detect, tasks
 
         wanted = tasks(planned, seed, () if narrowed else chosen)
-        workers = min(jobs or os.cpu_count() or 1, len(wanted))
+        workers = processes(jobs, len(wanted))
         with progress_bar(len(wanted), "planting") as progress:
             found = detect(wanted, jobs=workers, progress=progress)
         detection = Detection(
             found,
             seed=seed,
             seconds=time.perf_counter() - start,
-            command=shlex.join(["oracle", *sys.argv[1:]]),
+            command=command_line(),
             jobs=workers,
         )
         write(detection, folder)

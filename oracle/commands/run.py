@@ -1,7 +1,5 @@
 """`oracle run`: the sweep, and its report."""
 
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +16,7 @@ from oracle.shell import (
     Out,
     Seed,
     Shapes,
+    command_line,
     finish,
     interruptible,
     progress_bar,
@@ -80,7 +79,7 @@ def run(
             result.diagnoses,
             seed=seed,
             seconds=time.perf_counter() - start,
-            command=shlex.join(["oracle", *sys.argv[1:]]),
+            command=command_line(),
             jobs=processes(texts, jobs),
             strict=strict,
         )

@@ -1,8 +1,6 @@
 """`oracle vectors`: frozen cases for gradients in any language, and the judgement of their answers."""
 
 import json
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +18,7 @@ from oracle.shell import (
     Out,
     Seed,
     Shapes,
+    command_line,
     errors,
     finish,
     interruptible,
@@ -130,7 +129,7 @@ def check(
         judged.diagnoses,
         seed=seed,
         seconds=time.perf_counter() - start,
-        command=shlex.join(["oracle", *sys.argv[1:]]),
+        command=command_line(),
         files={name: answer.source for name, answer in given.items()},
         against=str(against) if against else "",
         unanswered=judged.unanswered,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from manualbp import Network, Quantity, Trace
 from oracle.case import Case
-from oracle.roundoff import Scales, unit_roundoff
+from oracle.roundoff import Scales, size, unit_roundoff
 from oracle.verdict import TOLERANCE
 
 
@@ -72,12 +72,6 @@ def furthest(found: Any, wanted: Any, unit: Any) -> float:
     if found is None or wanted is None or np.shape(found) != np.shape(wanted):
         return np.inf
     return float(apart(found, wanted, unit).max(initial=0.0))
-
-
-def size(array: Any) -> float:
-    """The largest finite magnitude."""
-    magnitudes = np.abs(np.asarray(array, np.float64))
-    return float(magnitudes.max(where=np.isfinite(magnitudes), initial=0.0))
 
 
 def share_of(sigma: Any, wanted: Any, dtype: np.dtype[Any]) -> float:

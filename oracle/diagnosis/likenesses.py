@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oracle.diagnosis.beside import Beside, Factor, Look
-from oracle.diagnosis.evidence import furthest, size
+from oracle.diagnosis.evidence import furthest
 from oracle.diagnosis.terms import constant, multiple, not_summed, rank_one, shifted
-from oracle.roundoff import unit_roundoff
+from oracle.roundoff import size, unit_roundoff
 
 #: Rows or columns beyond which nobody looks for a permutation.
 MOST = 512

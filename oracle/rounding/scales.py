@@ -18,7 +18,7 @@ from oracle.rounding.chain import Chain
 from oracle.rounding.decisions import Decisions
 from oracle.rounding.noise import SMALL, STRONG, Format, RoundingNoise
 from oracle.rounding.replicas import Groups, Replicas, halves
-from oracle.roundoff import Scale, Scales, unit_roundoff
+from oracle.roundoff import Scale, Scales, size, unit_roundoff
 from oracle.verdict import TOLERANCE
 
 #: Copies of a computation, one of them exact: for the noise, and for comparisons that fall otherwise. Primes: a case takes
@@ -137,15 +137,16 @@ def scales(case: Case, reference: Trace) -> Scales:
         undecided = any(each is not None for each in mode.reach)
         if undecided:
             groups = groups_of(case, OTHERWISE)
-            fallen = run(Decisions(groups, mode.reach))
-            free = run(RoundingNoise(groups, format_of(case.dtype), 0.0, seed(case.name) + 1))
-            far = [[furthest(copies[0], copies[1:]) for copies in tried] for tried in (fallen, free)]
-            for scale, *both in zip(sigma, *far, strict=True):
+            free_mode = RoundingNoise(groups, format_of(case.dtype), 0.0, seed(case.name) + 1)
+            fallen, free = (
+                [furthest(copies[0], copies[1:]) for copies in run(each)] for each in (Decisions(groups, mode.reach), free_mode)
+            )
+            for scale, *both in zip(sigma, fallen, free, strict=True):
                 scale += jumps(scale, *both)
-            anywhere = _apart(far[1][0], wanted)
+            anywhere = _apart(free[0], wanted)
     through, own, exact_through, exact_own = (_apart(row, wanted) for row in (*sigma, *(copies[0] for copies in moved)))
     for quantity, array in wanted.items():
-        largest, scale = _largest(array), through[quantity]
+        largest, scale = size(array), through[quantity]
         least = u * u * largest  # rounding errors times rounding errors, where all else is exactly 0
         if undecided and scale.max(initial=0.0) / JUMPS > largest / TOLERANCE:
             # what falls otherwise moves this array by more than all that is in it, and may do so anywhere
@@ -155,14 +156,8 @@ def scales(case: Case, reference: Trace) -> Scales:
         nowhere = np.isfinite(copies[0]) & ~np.isfinite(copies[1])
         if nowhere.any():  # rounding may make no number of it, and how far it moves nobody knows
             for quantity, gone in _apart(nowhere & ~np.isfinite(copies[1:]).any(axis=0), wanted).items():
-                found[quantity] = np.where(gone, _largest(exact[quantity]) * (JUMPS / TOLERANCE), found[quantity])
+                found[quantity] = np.where(gone, size(exact[quantity]) * (JUMPS / TOLERANCE), found[quantity])
     return Scales(through, own, exact_through, exact_own)
-
-
-def _largest(array: Any) -> float:
-    """The size of the largest finite number."""
-    size = np.abs(np.asarray(array, dtype=np.float64))
-    return float(np.max(size, initial=0.0, where=np.isfinite(size)))
 
 
 def _in_a_row(arrays: Sequence[Any], axes: int = 0) -> Any:
