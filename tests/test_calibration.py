@@ -43,10 +43,11 @@ def test_correct_networks_raise_no_alarm(first):
     assert found.ok, "\n".join(told)
 
 
-@pytest.mark.parametrize("number", [5321, 12158, 21054, 24088, 31959, 41268, 44574, 59498, 72293, 79660])
+@pytest.mark.parametrize("number", [4703, 5321, 12158, 21054, 24088, 31959, 41268, 44574, 59498, 72293, 79660])
 def test_what_was_an_alarm_once_is_none(number):
-    """An infinity whose scale is no number; a sigmoid that may be 1; CTC over one class; what no replica holds; a softmax of inf;
-    products of small numbers beside large ones; kinks that decide all of a chain; a slope of 1e-317 times 1e54; a saturated gate; 1 / a of any a."""
+    """One of 24,500 numbers that three coins hardly moved; an infinity whose scale is no number; a sigmoid that may be 1;
+    CTC over one class; what no replica holds; a softmax of inf; products of small numbers beside large ones; kinks that decide
+    all of a chain; a slope of 1e-317 times 1e54; a saturated gate; 1 / a of any a."""
     found = Calibration(count([number], 0), number)
     assert found.ok, found.alarms
 

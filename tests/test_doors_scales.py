@@ -130,6 +130,16 @@ def test_a_comparison_within_rounding_widens_the_scale_and_one_on_a_kink_has_sid
     assert near[0, 2] > 1e3 * scale[0, 0]
 
 
+def test_where_every_noisy_copy_overflows_anything_of_its_size_is_allowed():
+    """The difference is exactly 0, and rounding may make it 1e184, whose square is no number."""
+    x = {"x": torch.tensor([1e200, 1.0], dtype=torch.float64)}
+    reference, scales, _ = measured(lambda x: (x * 3 - (x + x + x)) ** 2 + x, x)
+    sigma = scales.sigma[Of("output", "0")]
+    assert reference[Of("output", "0")][0] == 1e200
+    assert sigma[0] * TOLERANCE >= 1e200
+    assert sigma[1] < 1e-14
+
+
 def test_random_numbers_are_the_same_in_every_copy():
     _, scales, _ = measured(lambda x: functional.dropout(x, 0.5), draw(0, (20, 5)))
     assert (scales.exact[Of("output", "0")] == 0).any()

@@ -94,6 +94,12 @@ def jumps(scale: Any, fallen: Any, free: Any) -> NDArray[np.float64]:
     return found
 
 
+def lost(copies: Any) -> NDArray[np.bool_]:
+    """Where rounding may make no number of what is one in the exact copy, the first: how far it moves there nobody knows."""
+    found: NDArray[np.bool_] = np.isfinite(copies[0]) & ~np.isfinite(copies[1])
+    return found & ~np.isfinite(copies[1:]).any(axis=0) if found.any() else found
+
+
 def floor(array: Any, exact: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:
     """The rounding of the result itself: a unit roundoff of each element.
 
@@ -153,10 +159,10 @@ def scales(case: Case, reference: Trace) -> Scales:
             least = max(largest, anywhere[quantity].max(initial=0.0)) * (JUMPS / TOLERANCE)
         np.maximum(scale, least, out=scale)
     for found, exact, copies in ((through, exact_through, moved[0]), (own, exact_own, moved[-1])):
-        nowhere = np.isfinite(copies[0]) & ~np.isfinite(copies[1])
-        if nowhere.any():  # rounding may make no number of it, and how far it moves nobody knows
-            for quantity, gone in _apart(nowhere & ~np.isfinite(copies[1:]).any(axis=0), wanted).items():
-                found[quantity] = np.where(gone, size(exact[quantity]) * (JUMPS / TOLERANCE), found[quantity])
+        gone = lost(copies)
+        if gone.any():
+            for quantity, nowhere in _apart(gone, wanted).items():
+                found[quantity] = np.where(nowhere, size(exact[quantity]) * (JUMPS / TOLERANCE), found[quantity])
     return Scales(through, own, exact_through, exact_own)
 
 
