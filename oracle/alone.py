@@ -114,9 +114,9 @@ def build(spec: Alone, seed: int = 0) -> Case:
         network = Network((record,), UPSTREAM)
         points = [kink.at for kink in record.kinks]
         x = draw(spec.regime, rng, record.domain, points, (record.rows_in(rows), *rest), dtype)
-        if record.rows_in(1) > 1:  # a gate: 0 times infinity is no limit, and half a subnormal times a large number is a guess
-            smallest = np.finfo(np.float64).smallest_normal * 2.0**53  # all others are multiplied in float64
-            x = np.where((np.abs(x) > smallest) | (dtype != np.float64), finite(x), dtype.type(1))
+        if record.rows_in(1) > 1 and dtype == np.float64:  # a gate: half a subnormal times a large number is a guess
+            smallest = np.finfo(np.float64).smallest_normal * 2.0**53  # all other dtypes are multiplied in this one
+            x = np.where(np.abs(x) <= smallest, 1.0, x)
         target = rng.standard_normal(network.output_shape(x.shape)).astype(dtype)
         return Case(name, network, init(network, rng, dtype=dtype), x, target, 1.0, close=True)
     network = Network((), record)
@@ -129,17 +129,10 @@ def build(spec: Alone, seed: int = 0) -> Case:
     else:
         x = np.concatenate([draw(spec.regime, rng, domain, (), spec.shape, dtype) for domain in record.inputs])
         target = record.target_domain.sample(rng, record.target_shape(shape), dtype)
-    if record.extra_axes is not None:  # whole samples against each other: infinity less infinity is no difference
-        x = finite(x)
     if isinstance(record.target_domain, Sequences):  # log-probabilities of classes, and not each of its own
         logs, _ = LogSoftmax().forward({}, x.astype(np.float64).clip(SMALLEST_LOG, -SMALLEST_LOG))
         x = logs.astype(dtype)
     return Case(name, network, init(network, rng, dtype=dtype), x, target, upstream(record, shape, rng, dtype), close=True)
-
-
-def finite(x: Array) -> Array:
-    """The numbers with 1 for infinities and NaN."""
-    return np.where(np.isfinite(x), x, x.dtype.type(1))
 
 
 def at_kinks(record: Loss, shape: tuple[int, ...], rng: np.random.Generator, dtype: np.dtype[Any]) -> tuple[Array, Array]:

@@ -115,6 +115,22 @@ def test_ctc_without_any_path():
     assert not quiet.backward({}, saved)[0][:, :, :2].any()
 
 
+@pytest.mark.parametrize("zero_infinity", [False, True])
+def test_ctc_of_no_number_has_no_gradient_in_this_sample_alone(zero_infinity):
+    a, _ = mb.LogSoftmax().forward({}, np.random.default_rng(0).standard_normal((3, 4, 2)))
+    target = np.array([[3, 4], [1, 2], [1, 1], [1, 2]])
+    loss = mb.CTCLoss("none", zero_infinity=zero_infinity)
+    _, saved = loss.forward({}, a, target)
+    right, _ = loss.backward({}, saved, np.ones(2))
+    a[:, 1, 0] = np.nan
+    value, saved = loss.forward({}, a, target)
+    grad, _ = loss.backward({}, saved, np.ones(2))
+    assert np.isnan(value).tolist() == [True, False]
+    assert np.isnan(grad[:, :3, 0]).all()
+    assert not grad[:, 3, 0].any()  # a time that does not count
+    np.testing.assert_array_equal(grad[:, :, 1], right[:, :, 1])
+
+
 def test_ctc_with_a_class_that_cannot_be():
     a = np.array([[-0.5, -1.0, -0.3], [-np.inf, -0.7, -2.0]])[:, :, None]
     value, saved = mb.CTCLoss("sum").forward({}, a, np.array([[3], [1], [1]]))

@@ -5,12 +5,13 @@ import contextlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from manualbp import Activation, Loss
-from oracle.alone import Alone
+from oracle.alone import Alone, build
 from oracle.case import DTYPES, FULL_DTYPES, SHAPES, Spec, SpecError, parse_record, parse_shape
 from oracle.suite import alone, specs
 from support import ACTIVATIONS, LOSSES, for_rows
@@ -72,6 +73,21 @@ def test_every_record_is_swept_alone_in_every_dtype_and_regime():
     assert everything - matrices == {(kind, dtype) for kind, dtype, regime in found if regime == "extremes"}
     assert {(type(r), dtype, "kinks") for r in (*ACTIVATIONS, *LOSSES) if r.kinks for dtype in DTYPES} <= found
     assert [Alone.parse(str(spec)) for spec in ALONE[::37]] == ALONE[::37]
+
+
+def test_infinities_and_nan_are_among_the_extremes_of_all_but_whole_vectors():
+    """Between infinitely long vectors there is no distance and no angle, nor is a probability infinite or NaN."""
+    extremes = [spec for spec in ALONE if spec.regime == "extremes"]
+    seen = {type(spec.record).__name__ for spec in extremes if np.isnan(build(spec).x.astype(np.float64)).any()}
+    bounded = {"BCELoss"}
+    finite = {type(spec.record).__name__ for spec in extremes} - seen - bounded
+    assert finite == {
+        "CosineEmbeddingLoss",
+        "MultiLabelMarginLoss",
+        "MultiMarginLoss",
+        "TripletMarginLoss",
+        "TripletMarginWithDistanceLoss",
+    }
 
 
 def test_no_case_is_swept_twice_and_each_name_reads_back():

@@ -10,7 +10,7 @@ from manualbp.activations.gelu import GELU
 from manualbp.activations.rectifiers import ReLU
 from manualbp.activations.sigmoids import Sigmoid, Tailed
 from manualbp.activations.swish import SiLU
-from manualbp.blocks import Array, blockwise, blockwise_pair
+from manualbp.blocks import Array, blockwise, blockwise_pair, cleared
 from manualbp.layer import Activation, Elementwise, Params
 
 
@@ -146,7 +146,8 @@ class GEGLU(_TailedGate):
 class ReGLU(_Gate):
     """The ReLU of the first half of the features times the second half.
 
-    With (u, v) the halves:  a = ReLU(u) * v,  da/du = v where u > 0, else 0,  da/dv = ReLU(u). torch.nn has no such class.
+    With (u, v) the halves:  a = ReLU(u) * v,  da/du = v where u > 0, else 0, also for an infinite v,  da/dv = ReLU(u).
+    torch.nn has no such class.
     Source: Shazeer 2020, arXiv 2002.05202.
     """
 
@@ -156,3 +157,7 @@ class ReGLU(_Gate):
     @property
     def _activation(self) -> Elementwise:
         return ReLU()
+
+    def _gradients(self, u: Array, v: Array, d: Array) -> tuple[Array, Array]:
+        grad_u, grad_v = super()._gradients(u, v, d)
+        return cleared(grad_u, u <= 0), grad_v

@@ -133,7 +133,8 @@ class CTCLoss(ReducedLoss):
         torch 2.13 returns exp(a) minus that probability, as if a LogSoftmax stood before and its backward pass were part of
         this one. Behind a LogSoftmax both come to the same gradient, since torch's, whose sum over the classes is 0 there, passes
         its backward pass unchanged. Alone, torch's is not the derivative with respect to a.
-        Where no path spells the labels, C is inf and the gradient NaN; with zero_infinity both are 0.
+        Where no path spells the labels, C is inf and the gradient NaN; with zero_infinity both are 0. Where C is NaN, so is the
+        gradient, at every class and time that counts.
         A class of log-probability -inf has the gradient 0; in torch 2.13 NaN.
     Raises
         ValueError for another reduction or a negative blank.
@@ -182,13 +183,14 @@ class CTCLoss(ReducedLoss):
         terms = -(log_p.high + log_p.low) * share
         if self.zero_infinity:
             terms[impossible] = 0
-        return terms, (lattice, occupied, share, impossible, input.shape)
+        no_number = np.isnan(log_p.high) if self.zero_infinity else np.isnan(log_p.high) | impossible
+        return terms, (lattice, occupied, share, impossible, no_number, input.shape)
 
     def gradient(self, saved: Any, scale: Array) -> Array:
-        lattice, occupied, share, impossible, shape = saved
+        lattice, occupied, share, impossible, no_number, shape = saved
         counts = np.arange(shape[1])[:, None] < lattice.steps
         occupied = np.where(counts[:, None], occupied * (scale * share), 0)
         grad = np.zeros(shape)
         for state, classes in enumerate(lattice.path):
             grad[classes, :, np.arange(shape[2])] -= occupied[:, state].T
-        return np.where(counts & impossible, 0.0 if self.zero_infinity else np.nan, grad)
+        return np.where(counts & no_number, np.nan, np.where(counts & impossible, 0.0, grad))
