@@ -141,6 +141,8 @@ def at_kinks(record: Loss, shape: tuple[int, ...], rng: np.random.Generator, dty
     places = shape[1:] if record.per_sample else (shape[0] // blocks, *shape[1:])
     picked = rng.integers(len(record.kinks), size=places)
     columns = np.array([kink.input for kink in record.kinks], dtype).T  # (numbers of one sample, kinks)
+    if record.per_sample and shape[0] != len(columns):
+        raise ValueError(f"a kink of {record} is a sample of {len(columns) // blocks} rows; got {shape[0] // blocks}.")
     x = columns[:, picked].reshape(shape)
     moved = rng.random(shape) < 0.3 / len(columns)
     x = np.where(moved, neighbour(x, 1), np.where(rng.random(shape) < 0.3 / len(columns), neighbour(x, -1), x))

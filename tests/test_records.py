@@ -6,7 +6,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manualbp import Activation, Linear
+from manualbp import (
+    CELU,
+    ELU,
+    Activation,
+    CrossEntropyLoss,
+    Hardshrink,
+    HuberLoss,
+    LeakyReLU,
+    Linear,
+    MarginRankingLoss,
+    MultiMarginLoss,
+    NLLLoss,
+    SmoothL1Loss,
+    Softplus,
+    TripletMarginLoss,
+)
 from manualbp.domains import REALS, Interval
 from manualbp.layer import Elementwise
 from manualbp.loss import ReducedLoss
@@ -44,6 +59,34 @@ def test_agrees_with_torch_alone(record, dtype, number, batch, extra, seed):
 @pytest.mark.parametrize("record", ALL, ids=str)
 def test_agrees_with_torch_or_is_right_at_the_ends_of_the_range(record, dtype):
     passes(build(Alone((3, *axes(record), 41), dtype, record, "extremes"), 1))
+
+
+#: Options that no example has: of the other sign, at the end of what is allowed, and any numbers.
+UNUSUAL = (
+    CELU(alpha=-1.006),
+    CELU(alpha=-0.242),
+    ELU(alpha=-0.7),
+    Hardshrink(lambd=-0.3),
+    LeakyReLU(negative_slope=1.7),
+    LeakyReLU(negative_slope=0.0),
+    Softplus(beta=-1.3),
+    Softplus(beta=3.7, threshold=2.5),
+    SmoothL1Loss(beta=0.0),
+    HuberLoss(delta=2.75),
+    CrossEntropyLoss(weight=(0.3, 0.0, 2.9), ignore_index=-1, label_smoothing=0.37),
+    NLLLoss(weight=(2.8, 0.5, 0.7), ignore_index=0),
+    TripletMarginLoss(p=0.5, margin=0.2, eps=1e-4),
+    TripletMarginLoss(p=np.inf, swap=True),
+    MarginRankingLoss(margin=-0.6),
+    MultiMarginLoss(p=2, margin=-0.4, weight=(0.4, 1.3, 2.2)),
+)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("record", UNUSUAL, ids=str)
+def test_options_that_no_example_has(record, dtype):
+    for regime, seed in (("generic", 0), ("extremes", 1), ("extremes", 2)):
+        passes(build(Alone((3, *axes(record), 41), dtype, record, regime), seed))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

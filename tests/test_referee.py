@@ -614,6 +614,20 @@ def test_an_enclosure_widened_on_purpose_is_undecided():
     assert float(settle(lambda: sigmoid(series(arb(0.3), 1))).value) == pytest.approx(1 / (1 + np.exp(-0.3)))
 
 
+def test_what_grows_beyond_all_balls_hides_no_other_number():
+    """exp(-z / 0.7) at minus infinity has an exponent that no ball holds."""
+    z = np.array([-np.inf, -3.0, np.nan])
+    found = elementwise(mb.CELU(alpha=-0.7), z)
+    assert np.isnan(found.derivative.hi).tolist() == [True, False, True]
+    assert found.derivative.hi[1] == pytest.approx(np.exp(3 / 0.7), rel=1e-15)
+
+
+def test_an_undecided_enclosure_is_told_in_short():
+    with pytest.raises(Undecided) as told:
+        settle(lambda: series(arb(0, 2.0**-60) * arb(2) ** (10**300), 1))
+    assert len(str(told.value)) < 300
+
+
 def test_a_tie_that_arithmetic_cannot_prove_is_undecided():
     from oracle.referee.balls import absolute
 

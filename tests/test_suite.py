@@ -129,6 +129,7 @@ def test_the_sweep_can_be_narrowed():
         (lambda: parse_record("GELU(approximate=open('x'))", Activation), "cannot read activation"),
         (lambda: parse_record("MSELoss(", Loss), "cannot read loss"),
         (lambda: Spec.parse("notes/float32/Tanh/MSELoss"), "5 parts; got 4"),
+        (lambda: Alone.parse("alone/5x7/float64/MultiMarginLoss/kinks"), "a kink of MultiMarginLoss is a sample of 3 rows; got 5"),
         (lambda: Spec.parse("notes/float32/Tanh/Tanh/BCELoss"), r"takes inputs in \[0, 1\]; Tanh gives"),
     ],
 )  # fmt: skip

@@ -141,7 +141,10 @@ class CELU(Elementwise):
         return below
 
     def derivative(self, z: Array) -> Array:
-        return unknown_at_nan(exact.exp(*self._stretched(z, 800)), z)
+        slope = exact.exp(*self._stretched(z, 800))
+        if self.alpha < 0:  # it grows without end, and infinity times what rounding took is no number
+            np.copyto(slope, np.inf, where=np.isnan(slope))
+        return unknown_at_nan(slope, z)
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,10 @@ def accurate(ball: Ball) -> bool:
     return bool(ball.is_finite()) and bool(ball.rad() < arb(2) ** TINY)
 
 
+#: So much of a number that is not known is shown: an exponent alone may have thousands of digits.
+SHOWN = 80
+
+
 class Enclosure(NamedTuple):
     """Value and slope, each a ball; at a kink the slope is the hull of all slopes there, widened outwards by 2^-30 of it."""
 
@@ -107,8 +111,9 @@ def settle(evaluate: Callable[[], Series], side: int = 0) -> Enclosure:
                         return Enclosure(found[0], found[1], True)
                     hull = found[1].rad()
         bits *= 2
+    got = "a tie that is not exact" if found is None else f"{str(found)[:SHOWN]}..."
     raise Undecided(
-        f"an enclosure takes at most {CAP} bits; got {'a tie that is not exact' if found is None else found}. "
+        f"an enclosure takes at most {CAP} bits; got {got}. "
         "Two values that are equal, but not in a way arithmetic can prove, stay undecided."
     )
 

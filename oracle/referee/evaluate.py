@@ -15,6 +15,7 @@ from oracle.referee.balls import (
     Ball,
     Enclosure,
     Straddles,
+    Undecided,
     Undefined,
     accurate,
     doubles,
@@ -47,15 +48,14 @@ def enclose(values: Floats, evaluate: Callable[[list[Any]], Any], side: int = 0)
     """evaluate(balls of these doubles), settled.
 
     Infinite values mean the limit, infinite itself where what is found grows from far out to further; of several infinities
-    one that does not depend on which grows faster, or NaN. NaN gives NaN unless the function does not look at it.
-    Raises Undecided as `settle` does.
+    one that does not depend on which grows faster, or NaN, as where it grows beyond all balls. NaN gives NaN unless the function
+    does not look at it. Of finite values raises Undecided as `settle` does.
     """
-    nothing = arb("nan")
+    nothing, count = arb("nan"), int(np.isinf(values).sum())
     try:
         if np.isnan(values).any():
             return _without(values, evaluate)
         first = settle(lambda: evaluate(_balls(values, _FAR, 64)), side)
-        count = int(np.isinf(values).sum())
         if not count:
             return first
         others = [settle(lambda: evaluate(_balls(values, 4 * _FAR, 64)), side)]
@@ -65,6 +65,10 @@ def enclose(values: Floats, evaluate: Callable[[list[Any]], Any], side: int = 0)
         for other in others:
             found = [_limit(near, further) for near, further in zip(found, other[:2], strict=True)]
     except (Undefined, Straddles):
+        return Enclosure(nothing, nothing)
+    except Undecided:
+        if not count:
+            raise
         return Enclosure(nothing, nothing)
     return Enclosure(found[0], found[1], first.at_kink)
 

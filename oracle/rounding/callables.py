@@ -12,9 +12,8 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from oracle.rounding.expressions import PlainOperations
-from oracle.rounding.scales import JUMPS, floor, format_of, furthest, jumps, lost, response
+from oracle.rounding.scales import anything, floor, format_of, furthest, jumps, lost, response
 from oracle.rounding.single import Comparisons, SingleDecisions, SingleNoise
-from oracle.roundoff import size
 from oracle.verdict import TOLERANCE
 
 #: Copies with noise, and copies in which comparisons fall otherwise.
@@ -175,7 +174,7 @@ def callable_scales(
             for of, scale in sigma.items():
                 sigma[of] = scale + jumps(scale, *(furthest(moved[of][0], array[of]) for array in (fallen, free)))
         for of, array in moved.items():
-            sigma[of] = np.where(lost(array), size(array[0]) * (JUMPS / TOLERANCE), sigma[of])
+            sigma[of] = np.where(lost(array), anything(array[0]), sigma[of])
     return CallableScales(sigma, {of: array[0] for of, array in moved.items()})
 
 

@@ -100,6 +100,11 @@ def lost(copies: Any) -> NDArray[np.bool_]:
     return found & ~np.isfinite(copies[1:]).any(axis=0) if found.any() else found
 
 
+def anything(exact: Any) -> float:
+    """The scale of what is `lost`: any number of the array's size is allowed, and any that is left of the largest there are."""
+    return max(size(exact) * (JUMPS / TOLERANCE), float(np.finfo(np.float64).max) * unit_roundoff(np.dtype(np.float64)))
+
+
 def floor(array: Any, exact: Any, dtype: np.dtype[Any]) -> NDArray[np.float64]:
     """The rounding of the result itself: a unit roundoff of each element.
 
@@ -162,7 +167,7 @@ def scales(case: Case, reference: Trace) -> Scales:
         gone = lost(copies)
         if gone.any():
             for quantity, nowhere in _apart(gone, wanted).items():
-                found[quantity] = np.where(nowhere, size(exact[quantity]) * (JUMPS / TOLERANCE), found[quantity])
+                found[quantity] = np.where(nowhere, anything(exact[quantity]), found[quantity])
     return Scales(through, own, exact_through, exact_own)
 
 
