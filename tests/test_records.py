@@ -65,6 +65,7 @@ def test_agrees_with_torch_or_is_right_at_the_ends_of_the_range(record, dtype):
 UNUSUAL = (
     CELU(alpha=-1.006),
     CELU(alpha=-0.242),
+    CELU(alpha=1.3),
     ELU(alpha=-0.7),
     Hardshrink(lambd=-0.3),
     LeakyReLU(negative_slope=1.7),
@@ -87,6 +88,14 @@ UNUSUAL = (
 def test_options_that_no_example_has(record, dtype):
     for regime, seed in (("generic", 0), ("extremes", 1), ("extremes", 2)):
         passes(build(Alone((3, *axes(record), 41), dtype, record, regime), seed))
+
+
+def test_torchs_reciprocal_of_alpha_is_noticed():
+    found = rows(build(Alone((3, 41), "float64", CELU(alpha=1.3), "generic"), 0))
+    (gradient,) = (row for row in found if row.symbol == "dC/dx")
+    assert gradient.verdict == "reference"
+    assert 1e-9 < gradient.max_rel < 1e-6
+    assert {row.verdict for row in rows(build(Alone((3, 41), "float64", CELU(alpha=2.5), "generic"), 0))} == {"agree"}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

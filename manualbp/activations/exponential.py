@@ -93,7 +93,7 @@ class CELU(Elementwise):
     """A continuously differentiable ELU: the exponential is stretched until its slope at 0 is 1.
 
     f(z) = z for z > 0, alpha (exp(z / alpha) - 1) otherwise;  f'(z) = 1 or exp(z / alpha).  No kink; at NaN
-    torch's slope is 1 (2.13), ours NaN.
+    torch's slope is 1 (2.13), ours NaN. On its way back torch takes 1 / alpha as a float32, also in float64 (2.13).
     The quotient z / alpha is rounded, and exp magnifies that by up to 700: the remainder of the division is put back. The value
     is alpha m (m + 2) with m = exp(z / 2 alpha) - 1, which for a negative alpha does not overflow before the product does.
     Raises ValueError for alpha 0.

@@ -20,6 +20,7 @@ from oracle.doors.examine import compared
 from oracle.doors.question import Array, Question, array_of
 from oracle.doors.recognise import recognise
 from oracle.doors.shrink import shrunk
+from oracle.doors.slips import slipped
 from oracle.rounding.callables import Of, run
 from oracle.tables import END_TO_END
 from oracle.verdict import TOLERANCE, Verdict
@@ -134,7 +135,10 @@ def _plain(value: torch.Tensor) -> Array:
 
 
 def _named(question: Question, given: Given, wrong: Sequence[Row]) -> tuple[list[Line], list[dict[str, Any]]]:
-    """The mistake of the catalogue where the function is one that manualbp has; else what each gradient looks like."""
+    """The mistake of the catalogue where the function is one that manualbp has; else what each gradient looks like.
+
+    Where that does not say it of all of them: the slip at one operation of the reference, if there is one.
+    """
     by_symbol = {question.quantity(of).symbol: of for of in question.wanted}
     asked = {row.symbol for row in wrong}, {row.quantity for row in wrong}
     places = [of for symbol, of in by_symbol.items() if symbol in asked[0]]  # of a smaller question the same quantities
@@ -152,16 +156,19 @@ def _named(question: Question, given: Given, wrong: Sequence[Row]) -> tuple[list
             for part in match.parts
         ]
         return [*lines, *(line for line in diagnosis.lines(None) if line.kind in ("what", "why", "effect", "formula"))], matches
-    matches = []
-    for of in [each for each in places if each.kind == "output" or each.upstream == first]:
-        looks = _looks(question, of, given.values.get(of))
+    looks = {of: _looks(question, of, given.values.get(of)) for of in places if of.kind == "output" or of.upstream == first}
+    simple = len(looks) == 1 and all(looks.values())  # of several arrays one slip says more than what each looks like
+    slips = [] if forward or simple else slipped(question, given.values, first)
+    lines += [Line("what", f"It is as if {part.name}, to {sigmas:.3g} sigma. {part.explanation}") for sigmas, part in slips]
+    matches = [{**part._asdict(), "sigmas": sigmas, "match": number} for number, (sigmas, part) in enumerate(slips)]
+    for of, like in () if slips else looks.items():
         name = question.quantity(of).name
-        lines += [Line("what", f"{name} is {look.name}, to {look.sigmas:.3g} sigma. {look.explanation}") for look in looks[:3]]
+        lines += [Line("what", f"{name} is {look.name}, to {look.sigmas:.3g} sigma. {look.explanation}") for look in like[:3]]
         matches += [
             {**Part(look.name, 0, look.explanation, "", "", name)._asdict(), "sigmas": look.sigmas, "match": number}
-            for number, look in enumerate(looks, len(matches))
+            for number, look in enumerate(like, len(matches))
         ]
-        if not looks:
+        if not like:
             lines.append(Line("what", f"{name} looks like nothing simple: {_region(question, of, given.values.get(of))}."))
     return lines, matches
 

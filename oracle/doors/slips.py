@@ -1,0 +1,437 @@
+"""A mistake at one operation of a reference: where the way back of one alone, gone wrong, gives just a candidate's gradients.
+
+A reference such as relu(x @ W1 + b1) @ W2 + b2 is a sequence of operations, and a backward pass by hand goes through them from
+behind. So the reference runs again and again, in float64, with every operation right but one: that one goes back in one of the
+ways of `SLIPS`. Nothing has to be known of the reference; its operations are seen as it runs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from oracle.diagnosis import Part
+from oracle.diagnosis.evidence import furthest, share_of, unit_of
+from oracle.doors.composites import in_parts
+from oracle.doors.question import Array, Question, array_of
+from oracle.rounding.callables import Of, run
+from oracle.rounding.operations import names
+from oracle.verdict import TOLERANCE
+
+#: So many runs of the reference; and so many slips are told of those that fit within so many times the best.
+MOST, TOLD, LIKE_THE_BEST = 2000, 3, 4.0
+#: A longer expression is cut.
+LONG = 60
+#: What moves numbers and computes none: what is left out there is left out before or behind it too.
+MOVES = names("""
+    T mT H view view_as reshape transpose permute movedim swapaxes t squeeze unsqueeze flatten unflatten expand expand_as
+    contiguous clone to type double float half getitem detach requires_grad
+""")
+#: How tightly an operation binds that is written between its operands, and how it is written.
+INFIX = {
+    "add": (1, "+"),
+    "sub": (1, "-"),
+    "mul": (2, "*"),
+    "div": (2, "/"),
+    "truediv": (2, "/"),
+    "matmul": (2, "@"),
+    "mm": (2, "@"),
+    "pow": (3, "**"),
+}
+_ATOM = 4
+
+
+class Label(NamedTuple):
+    """What a tensor is called: the expression that made it, and how tightly that binds."""
+
+    text: str
+    binds: int = _ATOM
+
+    def within(self, binds: int) -> str:
+        """The text as an operand of something that binds so tightly."""
+        text = self.text if len(self.text) < LONG / 2 else "..."
+        return f"({text})" if self.binds < binds and text != "..." else text
+
+
+class Made(NamedTuple):
+    """A result of the reference: what it is called, and what it was before the operation that kept its shape."""
+
+    tensor: Tensor
+    label: Label
+    front: "Made | None" = None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a reference, as it ran: `function` of its operands alone gives `result`.
+
+    `upstreams` gets, on the way back, what comes from behind to the results of all operations, by their number.
+    """
+
+    number: int
+    label: Label
+    function: Callable[..., Tensor]
+    operands: tuple[Made, ...]
+    result: Tensor
+    upstreams: dict[int, tuple[Label, Tensor]]
+
+    @property
+    def unary(self) -> bool:
+        """One operand of the result's shape: an activation, a square, an exponential."""
+        return len(self.operands) == 1 and self.operands[0].tensor.shape == self.result.shape
+
+    def back(self, upstream: Tensor, instead: Mapping[int, Tensor] | None = None) -> list[Tensor]:
+        """The right gradients of the operands; or those that are right for other operands in the place of some."""
+        given = [(instead or {}).get(at, each.tensor) for at, each in enumerate(self.operands)]
+        with torch.enable_grad():
+            leaves = [each.detach().requires_grad_() for each in given]
+            return list(torch.autograd.grad(self.function(*leaves), leaves, upstream, materialize_grads=True))
+
+    def other(self, at: int) -> Made | None:
+        """The other one of two operands."""
+        return self.operands[1 - at] if len(self.operands) == 2 else None
+
+    def later(self, upstream: Tensor) -> tuple[Label, Tensor] | None:
+        """What comes from behind to the next operation that gets something else, of the same shape."""
+        for number in sorted(self.upstreams):
+            label, other = self.upstreams[number]
+            if number > self.number and other.shape == upstream.shape and not torch.equal(other, upstream):
+                return label, other
+        return None
+
+
+class Slip(NamedTuple):
+    """A way to go back wrongly to one operand.
+
+    The name is about {operation}, {operand}, the {other} one of two, and what that was in {front} of its last operation. `back`
+    makes what flows back of the operation, the operand's place and the upstream gradient; None where it makes no sense.
+    """
+
+    name: str
+    why: str
+    back: Callable[[Operation, int, Tensor], Tensor | None]
+
+
+def _passed_on(operation: Operation, at: int, upstream: Tensor) -> Tensor | None:
+    return upstream if upstream.shape == operation.operands[at].tensor.shape else None
+
+
+def _nothing(operation: Operation, at: int, _: Tensor) -> Tensor:
+    return torch.zeros_like(operation.operands[at].tensor)
+
+
+def _negated(operation: Operation, at: int, upstream: Tensor) -> Tensor:
+    return -operation.back(upstream)[at]
+
+
+def _unused(operation: Operation, at: int, upstream: Tensor) -> Tensor:
+    return operation.back(torch.ones_like(upstream))[at]
+
+
+def _twice(operation: Operation, _: int, upstream: Tensor) -> Tensor | None:
+    return operation.back(operation.back(upstream)[0])[0] if operation.unary else None
+
+
+def _by_input(operation: Operation, _: int, upstream: Tensor) -> Tensor | None:
+    return upstream * operation.operands[0].tensor.detach() if operation.unary else None
+
+
+def _by_output(operation: Operation, _: int, upstream: Tensor) -> Tensor | None:
+    return upstream * operation.result if operation.unary else None
+
+
+def _at_output(operation: Operation, _: int, upstream: Tensor) -> Tensor | None:
+    return operation.back(upstream, {0: operation.result})[0] if operation.unary else None
+
+
+def _applied(operation: Operation, _: int, upstream: Tensor) -> Tensor | None:
+    return operation.function(upstream).detach() if operation.unary else None
+
+
+def _in_front(operation: Operation, at: int, upstream: Tensor) -> Tensor | None:
+    other = operation.other(at)
+    return operation.back(upstream, {1 - at: other.front.tensor})[at] if other and other.front else None
+
+
+def _transposed(operation: Operation, at: int, upstream: Tensor) -> Tensor | None:
+    other = operation.other(at)
+    square = other is not None and other.tensor.ndim > 1 and other.tensor.shape == other.tensor.mT.shape
+    return operation.back(upstream, {1 - at: other.tensor.mT})[at] if other and square else None
+
+
+def _from_later(operation: Operation, at: int, upstream: Tensor) -> Tensor | None:
+    later = operation.later(upstream)
+    return operation.back(later[1])[at] if later else None
+
+
+NOTHING = Slip(
+    "nothing flows back from {operation} to {operand}",
+    "The output depends on it there too, and every way back adds its share.",
+    _nothing,
+)
+SLIPS = (
+    NOTHING,
+    Slip(
+        "the derivative of {operation} is left out",
+        "What comes from behind is passed on as it is, where it should be multiplied with the derivative.",
+        _passed_on,
+    ),
+    Slip(
+        "what flows back from {operation} to {operand} has the wrong sign",
+        "The derivative has the other sign there.",
+        _negated,
+    ),
+    Slip(
+        "the upstream gradient of {operation} is taken as 1",
+        "What comes from behind has to be multiplied in.",
+        _unused,
+    ),
+    Slip(
+        "the derivative of {operation} is multiplied in twice",
+        "The chain rule takes each derivative once.",
+        _twice,
+    ),
+    Slip(
+        "the input of {operation} stands in place of its derivative",
+        "What comes from behind is multiplied with the number that went in, where it should be with the derivative there.",
+        _by_input,
+    ),
+    Slip(
+        "the output of {operation} stands in place of its derivative",
+        "What comes from behind is multiplied with the number that came out, where it should be with the derivative.",
+        _by_output,
+    ),
+    Slip(
+        "the derivative of {operation} is taken at its output",
+        "The derivative is that at the number that went in, unless its formula is written for the output.",
+        _at_output,
+    ),
+    Slip(
+        "{operation} itself is applied to what comes from behind",
+        "The way back multiplies with the derivative at the number that went in, whatever the gradient is.",
+        _applied,
+    ),
+    Slip(
+        "what flows back from {operation} to {operand} is made with {front} in place of {other}",
+        "The derivative needs the number that went into this operation, not the one in front of the last step before it.",
+        _in_front,
+    ),
+    Slip(
+        "what flows back from {operation} to {operand} is made with {other} transposed, or not transposed where it should be",
+        "Only the shapes tell the two apart, and those of a square matrix do not.",
+        _transposed,
+    ),
+    Slip(
+        "what flows back from {operation} to {operand} is made with the gradient from further behind, that of {later}",
+        "The gradient has to come all the way back to this operation first, through the derivatives in between.",
+        _from_later,
+    ),
+)
+
+
+def _factors(operation: Operation, at: int) -> Iterator[Slip]:
+    """Constants that are left out or put in: 2, and the sizes of what goes in and comes out."""
+    sizes = {2: ""}
+    for what, shape in (("operand", operation.operands[at].tensor.shape), ("result", operation.result.shape)):
+        for axis, size in enumerate(shape):
+            sizes.setdefault(size, f": the size of axis {axis} of the {what}")
+        sizes.setdefault(shape.numel(), f": the number of elements of the {what}")
+    for size, what in sizes.items():
+        for factor, told in ((float(size), "large"), (1 / max(size, 1), "small")):
+            if factor != 1:
+                yield Slip(
+                    f"what flows back from {{operation}} to {{operand}} is {size} times too {told}{what}",
+                    "A sum for a mean, a mean for a sum, or a constant of the derivative that is forgotten or counted twice.",
+                    lambda operation, at, upstream, factor=factor: operation.back(upstream)[at] * factor,  # type: ignore[misc]
+                )
+
+
+class _UnsuitedError(Exception):
+    """A slip that makes no sense at an operation."""
+
+
+class _Wrong(torch.autograd.Function):
+    """The result of an operation, of which one operand gets what a slip gives it."""
+
+    @staticmethod
+    def forward(ctx: Any, result: Tensor, operation: Operation, at: int, slip: Slip, *_operands: Tensor) -> Tensor:
+        ctx.wrong = operation, at, slip
+        return result.clone()
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        operation, at, slip = ctx.wrong
+        wrong = slip.back(operation, at, upstream)
+        if wrong is None:
+            raise _UnsuitedError
+        found = operation.back(upstream)
+        found[at] = wrong
+        return None, None, None, None, *found
+
+
+class _Running(TorchFunctionMode):
+    """Follows a reference on its way forward: numbers its operations, and lets those in `wrong` go back wrongly.
+
+    `held` are the inputs and parameters by name.
+    """
+
+    def __init__(self, held: Mapping[str, Tensor], wrong: Mapping[int, tuple[int, Slip]]) -> None:
+        super().__init__()
+        self.held, self.wrong, self.count = held, wrong, 0
+        self.operations: list[Operation] = []
+        self.made: list[Made] = []
+        self.upstreams: dict[int, tuple[Label, Tensor]] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        number, self.count = self.count, self.count + 1
+        leaves, form = tree_flatten((args, kwargs or {}))
+        places = [at for at, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
+        parts = in_parts(func) if places and number not in self.wrong else None
+        found = None
+        if parts is not None:
+            with self:
+                found = parts(*args, **(kwargs or {}))
+        found = func(*args, **(kwargs or {})) if found is None else found
+        if not (places and isinstance(found, Tensor) and found.is_floating_point() and found.requires_grad):
+            return found
+        name, operands = _name(func), tuple(self._known(leaves[at]) for at in places)
+        label = _written(name, [self._known(leaf).label if isinstance(leaf, Tensor) else leaf for leaf in leaves])
+        if name not in MOVES:
+
+            def again(*given: Tensor) -> Any:
+                filled = list(leaves)
+                for at, each in zip(places, given, strict=True):
+                    filled[at] = each
+                positional, named = tree_unflatten(filled, form)
+                return func(*positional, **named)
+
+            self.operations.append(Operation(number, label, again, operands, found.detach(), self.upstreams))
+            if number in self.wrong:
+                given = (each.tensor for each in operands)
+                found = _Wrong.apply(found.detach(), self.operations[-1], *self.wrong[number], *given)  # type: ignore[no-untyped-call]
+
+            def met(upstream: Tensor) -> None:
+                self.upstreams[number] = label, upstream
+
+            found.register_hook(met)
+        same = len(operands) == 1 and operands[0].tensor.shape == found.shape
+        self.made.append(Made(found, label, operands[0] if same else None))
+        return found
+
+    def _known(self, tensor: Tensor) -> Made:
+        for each in self.made:
+            if each.tensor is tensor:
+                return each
+        wide = tensor.detach().double()
+        name = next((name for name, value in self.held.items() if torch.equal(value.detach().double(), wide)), "...")
+        return Made(tensor, Label(name))
+
+
+def _name(func: Any) -> str:
+    """The name of a function, method or property."""
+    own: str = getattr(func, "__name__", "operation")
+    own = own if own != "__get__" else getattr(getattr(func, "__self__", None), "__name__", own)
+    return own.strip("_")
+
+
+def _written(name: str, given: Sequence[Any]) -> Label:
+    """An operation as a reader would write it."""
+    labels = [each if isinstance(each, Label) else Label(f"{each:.4g}") for each in given if isinstance(each, Label | int | float)]
+    if name[:1] == "r" and name[1:] in INFIX:
+        name, labels = name[1:], labels[::-1]
+    if name in INFIX and len(labels) == 2:
+        binds, sign = INFIX[name]
+        first, second = labels
+        return Label(f"{first.within(binds)} {sign} {second.within(binds + 1)}", binds)
+    tensors = [each.text for each in given if isinstance(each, Label)]
+    if name in MOVES and len(tensors) == 1:
+        return Label(f"{labels[0].within(_ATOM)}.{name}" if len(labels) == 1 else f"{labels[0].within(_ATOM)}.{name}(..)")
+    text = ", ".join(tensors)
+    return Label(f"{name}({text if len(text) < LONG / 2 else '...'})")
+
+
+def _gradients(
+    question: Question, upstream: int, wrong: Mapping[int, tuple[int, Slip]]
+) -> tuple[dict[Of, Array], list[Operation]]:
+    """All gradients for one upstream gradient, in float64, with these operations going back wrongly; and the operations."""
+    mode = _Running({**question.inputs, **question.params}, wrong)
+    given = question.reference, question.inputs, question.params, [question.upstreams[upstream]]
+    found = run(*given, mode=mode, wide=True, seed=question.seed)
+    gradients = {of._replace(upstream=upstream): array_of(value) for of, value in found.items() if of.kind == "gradient"}
+    return gradients, mode.operations
+
+
+#: A slip at an operation, to an operand.
+Tried = tuple[Operation, int, Slip]
+
+
+def slipped(question: Question, values: Mapping[Of, Any], upstream: int) -> list[tuple[float, Part]]:
+    """The slips that give all of a candidate's gradients for one upstream gradient, best first, each with its sigmas.
+
+    One slip, or else two through which nothing flows back. Empty where none does, or the reference cannot be followed.
+    """
+    try:
+        right, operations = _gradients(question, upstream, {})
+    except (TypeError, ValueError, RuntimeError, IndexError):  # as where it has numbers of its own in another dtype
+        return []
+    wanted = {of: array for of, array in question.wanted.items() if of in right}
+    shares = {of: share_of(question.scales.sigma[of], array, question.dtype) for of, array in wanted.items()}
+    left = MOST
+
+    def far(slips: Sequence[Tried]) -> float:
+        """How far the candidate is from what these slips give."""
+        nonlocal left
+        left -= 1
+        try:
+            wrong = {operation.number: (at, slip) for operation, at, slip in slips}
+            found = _gradients(question, upstream, wrong)[0] if left >= 0 else {}
+        except (_UnsuitedError, TypeError, ValueError, RuntimeError, IndexError):
+            found = {}
+        most = 0.0
+        for of, array in wanted.items():
+            if of not in found or most > TOLERANCE:
+                return np.inf
+            unit = unit_of(found[of], question.scales.sigma[of], array, shares[of])
+            most = max(most, furthest(values.get(of), found[of], unit))
+        return most
+
+    def fitting(tried: Sequence[Sequence[Tried]]) -> list[tuple[float, Sequence[Tried]]]:
+        return [(sigmas, slips) for slips in tried if (sigmas := far(slips)) <= TOLERANCE]
+
+    single: list[Tried] = [
+        (operation, at, slip)
+        for operation in operations
+        for at in range(len(operation.operands))
+        for slip in (*SLIPS, *_factors(operation, at))
+    ]
+    with np.errstate(all="ignore"):
+        fits = fitting([(each,) for each in single])
+        if not fits:
+            fits = fitting(list(combinations([each for each in single if each[2] is NOTHING], 2)))
+    best = min((sigmas for sigmas, _ in fits), default=0.0)
+    like = [fit for fit in fits if fit[0] <= LIKE_THE_BEST * max(best, 1.0)]
+    like.sort(key=lambda fit: SLIPS.index(fit[1][0][2]) if fit[1][0][2] in SLIPS else len(SLIPS))
+    return [(sigmas, _part(slips)) for sigmas, slips in like[:TOLD]]
+
+
+def _part(slips: Sequence[Tried]) -> Part:
+    return Part(" and ".join(_told(*each) for each in slips), 0, slips[0][2].why, "", "")
+
+
+def _told(operation: Operation, at: int, slip: Slip) -> str:
+    other, nameless = operation.other(at), Label("...")
+    own = operation.upstreams.get(operation.number)
+    later = operation.later(own[1]) if own else None
+    return slip.name.format(
+        operation=operation.label.text,
+        operand=operation.operands[at].label.text,
+        other=other.label.text if other else nameless.text,
+        front=other.front.label.text if other and other.front else nameless.text,
+        later=later[0].text if later else nameless.text,
+    )
