@@ -342,7 +342,8 @@ def _name(func: Any) -> str:
 
 def _written(name: str, given: Sequence[Any]) -> Label:
     """An operation as a reader would write it."""
-    labels = [each if isinstance(each, Label) else Label(f"{each:.4g}") for each in given if isinstance(each, Label | int | float)]
+    numbers = [Label(f"{each:.4g}") if isinstance(each, int | float) else each for each in given]
+    labels = [each for each in numbers if isinstance(each, Label)]
     if name[:1] == "r" and name[1:] in INFIX:
         name, labels = name[1:], labels[::-1]
     if name in INFIX and len(labels) == 2:
