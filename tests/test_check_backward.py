@@ -206,3 +206,18 @@ def test_what_is_missing_or_of_another_form_fails_and_says_so(ahead, back, said)
 def test_a_wrong_call_is_refused_before_any_work(arguments, options, message):
     with pytest.raises(oracle.DoorError, match=message):
         oracle.check_backward(*arguments, **options)
+
+
+def test_what_follows_from_a_change_in_place_is_told_after_it():
+    def backward(dout, cache):
+        dout *= 2
+        return dout / 2 * np.cos(cache)
+
+    report = oracle.check_backward(lambda x: (np.sin(x), x), backward, torch.sin, "4x5", regimes=["generic"])
+    lines = report.diagnosis.splitlines()
+    (cause,) = (line for line in lines if "upstream gradient is changed in place; work on a copy" in line)
+    (rest,) = (line for line in lines if "Nor, which may follow from that:" in line)
+    assert lines.index(cause) < lines.index(rest)
+    assert "called twice" in rest
+    assert len(lines) <= 4
+    assert "?." not in report.diagnosis

@@ -327,6 +327,13 @@ def test_a_candidate_that_fails_is_a_failing_row_that_says_why(candidate, said):
         (nn.Linear(4, 3).double(), Net(), (X,), {}, "both modules take the same parameters"),
         (Net(), Net(), (X,), {"mapping": {"fc3": "fc1"}}, "the reference has no 'fc3'"),
         (Net(), Net(), (X,), {"mapping": {"fc1": "first"}}, "the candidate has no 'first'"),
+        (
+            Net(),
+            Net(),
+            (X,),
+            {"mapping": ["fc1"]},
+            "mapping takes a dictionary, the candidate's name by the reference's; got list",
+        ),
         (Net(), Net(), (X,), {"upstreams": 0}, "upstreams takes a whole number"),
         (Net(), Net(), (X,), {"timeout": 0}, "timeout takes seconds"),
     ],
@@ -343,3 +350,46 @@ def test_nested_structures_keep_their_form():
     doubled = mapped(tree, lambda tensor: tensor + 1)
     assert torch.equal(doubled["a"][0], torch.full((2,), 2.0))
     assert doubled["a"][1][0] is tree["a"][1][0]
+
+
+class ForgetsWeight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight):
+        hat = nn.functional.layer_norm(x, x.shape[-1:])
+        ctx.save_for_backward(x, hat, weight)
+        return hat * weight
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, hat, _ = ctx.saved_tensors
+        r = (x.var(-1, unbiased=False, keepdim=True) + 1e-5).rsqrt()
+        inner = grad - grad.mean(-1, keepdim=True) - hat * (grad * hat).mean(-1, keepdim=True)  # of grad, not of grad * weight
+        return inner * r, (grad * hat).flatten(0, -2).sum(0)
+
+
+class Normed(torch.nn.Module):
+    def __init__(self, apply):
+        super().__init__()
+        self.weight, self.call = torch.nn.Parameter(torch.ones(6)), apply
+
+    def forward(self, x):
+        return self.call(x, self.weight)
+
+
+def test_a_weight_that_is_1_everywhere_does_not_hide_that_it_is_forgotten():
+    def network(apply):
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Linear(4, 6), Normed(apply), torch.nn.Linear(6, 3)).double()
+
+    def right(x, weight):
+        return nn.functional.layer_norm(x, x.shape[-1:]) * weight
+
+    assert check_module(network(right), network(right), "5x4").ok
+    candidate = network(ForgetsWeight.apply)
+    before = {name: value.clone() for name, value in candidate.named_parameters()}
+    report = check_module(candidate, network(right), "5x4")
+    assert set(report.failing["case"]) >= {"Sequential/5x4/generic, uneven parameters"}
+    assert not any(case.endswith("5x4/generic") for case in report.failing["case"])
+    assert "1, Normed: dC/dinput" in report.diagnosis
+    assert all(torch.equal(value, before[name]) for name, value in candidate.named_parameters())
+    assert check_module(candidate, network(right), "5x4", load=False).ok

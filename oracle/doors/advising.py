@@ -45,9 +45,12 @@ def advise(session: "Session", question: Question, rows: Sequence[Row], *, examp
     lines, matches = _of_numbers(session, question, wrong, example=example) if wrong else ([], [])
     names = list(dict.fromkeys(row.quantity for row in wrong or failing))
     title = f"{question.module}: {', '.join(names)}"
-    for row in failing:
-        if row.comparison != END_TO_END and (not wrong or row.quantity in FIRST or row.quantity.endswith("unchanged")):
-            lines.append(Line("what", f"Not so: {row.quantity}: {row.note}."))
+    duties = [row for row in failing if row.comparison != END_TO_END]
+    first = [row for row in duties if row.quantity.endswith("unchanged")]
+    told = first or [row for row in duties if not wrong or row.quantity in FIRST]
+    lines += [Line("what", f"Not so: {row.quantity}: {row.note}{'' if row.note[-1:] in ('?', '.') else '.'}") for row in told]
+    others = list(dict.fromkeys(row.quantity for row in duties if row not in told)) if first else []
+    lines += [Line("known", f"Nor, which may follow from that: {', '.join(others)}.")] if others else []
     return Advice(question.case, title, False, tuple(matches), (Line("title", title), *lines))
 
 

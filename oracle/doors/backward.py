@@ -37,7 +37,7 @@ def check_backward(
     checked_callable(forward, "forward", "affine_forward")
     checked_callable(backward, "backward", "affine_backward")
     checked_callable(reference, "reference", "lambda x, w, b: x @ w + b")
-    checked_numbers(upstreams, timeout, max_elements)
+    checked_numbers(seed, timeout, upstreams=upstreams, max_elements=max_elements)
     called = name or name_of(backward)
     session = Session(NumpyPair(forward, backward, called, timeout), reference, {}, upstreams, seed, max_elements)
     named = cases(

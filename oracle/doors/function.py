@@ -59,7 +59,7 @@ def check_function(
     """
     checked_callable(candidate, "candidate", "MyFunction.apply")
     checked_callable(reference, "reference", "torch.nn.functional.gelu")
-    checked_numbers(upstreams, timeout, max_elements)
+    checked_numbers(seed, timeout, upstreams=upstreams, max_elements=max_elements)
     called = name or name_of(candidate)
     params, mapping = _parameters(candidate, reference, parameters or {})
     session = Session(TorchCandidate(candidate, called, timeout, mapping), reference, params, upstreams, seed, max_elements)

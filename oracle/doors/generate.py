@@ -130,6 +130,8 @@ def _shapes(wanted: Sequence[Described]) -> Iterator[tuple[str, list[Described]]
 def numbers(value: Any, name: str) -> Tensor:
     """An input as a tensor that is the candidate's own. Raises DoorError for anything that holds no numbers."""
     if isinstance(value, Tensor):
+        if value.layout != torch.strided:
+            raise DoorError(f"{name} takes a dense tensor; got the layout {value.layout}. Pass {name}.to_dense().")
         return value.detach().clone(memory_format=torch.preserve_format).requires_grad_(value.requires_grad)
     try:
         array = np.asarray(value)

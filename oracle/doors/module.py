@@ -51,7 +51,8 @@ def check_module(
 
     inputs     tensors, arrays or descriptions such as "4x7", as in `check_function`
     mapping    the candidate's name by the reference's, for submodules or parameters that have another
-    load       give the candidate the reference's parameters and buffers. Both modules are copied, and stay as they are
+    load       give the candidate the reference's parameters and buffers; and once more with others in place of parameters that
+               are all equal, which hide mistakes. Both modules are copied, and stay as they are
     upstreams  how many random upstream gradients
     dtype      the dtype of real inputs that are described
     timeout    seconds that one call of the candidate may take
@@ -61,19 +62,19 @@ def check_module(
     from oracle.report import Report
 
     begin = time.perf_counter()
-    checked_numbers(upstreams, timeout, 1)
+    checked_numbers(seed, timeout, upstreams=upstreams)
     pair = Pairing.of(candidate, reference, mapping, load=load)
     called = name or name_of(candidate)
     kind = next((str(value.dtype).removeprefix("torch.") for value in pair.reference.parameters()), "float32")
-    params = {
-        name: value.detach().clone().requires_grad_(value.requires_grad) for name, value in pair.reference.named_parameters()
-    }
     names = input_names(len(inputs), pair.reference, pair.candidate)
     rows: list[Row] = []
     advice: dict[str, Advice] = {}
-    for number, (label, given) in enumerate(cases(inputs, names, (), None, chosen(dtype), kind, seed, params)):
+    drawn = [(pair, label, given) for label, given in cases(inputs, names, (), None, chosen(dtype), kind, seed, pair.held)]
+    if load and (other := pair.uneven(seed)):
+        drawn.insert(1, (other, f"{drawn[0][1]}, uneven parameters", drawn[0][2]))
+    for number, (paired, label, given) in enumerate(drawn):
         try:
-            posed = Posed(pair, given, params, upstreams, seed, timeout, f"{called}/{label}", called)
+            posed = Posed(paired, given, paired.held, upstreams, seed, timeout, f"{called}/{label}", called)
             door = _Door(posed.checked())
         except DoorError:
             if number == 0:

@@ -12,6 +12,7 @@ from oracle.doors import decay
 from oracle.doors.drawing import setup
 from oracle.doors.errors import DoorError
 from oracle.doors.judged import Candidate, Judged
+from oracle.doors.session import checked_numbers
 from oracle.tables import table
 from oracle.verdict import Verdict
 
@@ -63,8 +64,7 @@ def check_network(
     begin = time.perf_counter()
     if not callable(candidate):
         raise DoorError(f"check_network takes a function candidate(params, x, y); got {type(candidate).__name__}.")
-    if not timeout > 0:
-        raise DoorError(f"timeout takes seconds, more than 0; got {timeout!r}.")
+    checked_numbers(seed, timeout)
     known = setup(network, params, x, y, loss, layout, transposed, bias, dtype, seed, name)
     found: list[Row] = []
     advice: dict[Any, Advice] = {}

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from oracle.doors.errors import DoorError
 from oracle.doors.session import checked_parameters
+from oracle.inputs import generator
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Pairing:
                     f"{what} takes a torch.nn.Module; got {given if isinstance(given, type) else type(given).__name__}: {hint}."
                 )
             checked_parameters(given, what)
+        if mapping is not None and not isinstance(mapping, Mapping):
+            raise DoorError(f"mapping takes a dictionary, the candidate's name by the reference's; got {type(mapping).__name__}.")
         try:
             pair = cls(copy.deepcopy(candidate), copy.deepcopy(reference), dict(mapping or {}), load)
         except (RuntimeError, TypeError) as error:
@@ -52,6 +56,27 @@ class Pairing:
     def params(self) -> dict[str, str]:
         """The candidate's name for each parameter of the reference."""
         return {name: self.theirs(name) for name, _ in self.reference.named_parameters()}
+
+    @property
+    def held(self) -> dict[str, Tensor]:
+        """The reference's parameters, as tensors of their own."""
+        named = self.reference.named_parameters()
+        return {name: value.detach().clone().requires_grad_(value.requires_grad) for name, value in named}
+
+    def uneven(self, seed: int) -> "Pairing | None":
+        """The same with other parameters in place of those that are all equal, as a layer norm's are at first; None without any.
+
+        A weight that is 1 everywhere hides that it is forgotten.
+        """
+        other = type(self)(copy.deepcopy(self.candidate), copy.deepcopy(self.reference), self.mapping, self.load)
+        rng, changed = generator(seed, "uneven"), False
+        with torch.no_grad():
+            for value in other.reference.parameters():
+                if value.is_floating_point() and value.numel() > 1 and bool((value == value.flatten()[0]).all()):
+                    value.add_(torch.from_numpy(rng.uniform(-0.5, 0.5, tuple(value.shape))))
+                    changed = True
+        other._loaded()
+        return other if changed else None
 
     def units(self) -> Iterator[tuple[str, torch.nn.Module, torch.nn.Module]]:
         """The submodules of the reference that have none of their own, with the candidate's; those that it has.

@@ -14,7 +14,17 @@ from manualbp import Quantity
 from oracle.case import DTYPES
 from oracle.doors.errors import DoorError
 from oracle.inputs import generator
-from oracle.rounding.callables import NOISY, CallableScales, Keep, Of, Upstream, callable_scales, callable_sides, run
+from oracle.rounding.callables import (
+    NOISY,
+    CallableScales,
+    Keep,
+    NotATensorError,
+    Of,
+    Upstream,
+    callable_scales,
+    callable_sides,
+    run,
+)
 from oracle.twins import to_numpy
 
 Array = NDArray[Any]
@@ -112,6 +122,8 @@ def ask(
     shown = ", ".join(f"{name} {tuple(value.shape)}" for name, value in inputs.items())
     try:
         outputs = list(run(reference, inputs, params, [], seed=seed).values())
+    except NotATensorError as error:
+        raise DoorError(f"the reference is written in torch: {error}") from error
     except TypeError as error:
         raise DoorError(f"the reference takes other arguments than {shown}: {error}") from error
     except Exception as error:

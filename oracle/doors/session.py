@@ -154,12 +154,12 @@ def checked_parameters(value: Any, what: str) -> None:
         )
 
 
-def checked_numbers(upstreams: int, timeout: float, max_elements: int) -> None:
+def checked_numbers(seed: int, timeout: float, **from_one: int) -> None:
     """Raise DoorError for numbers that make no sense."""
-    for name, number, least in (("upstreams", upstreams, 1), ("max_elements", max_elements, 1)):
+    for name, number, least in (("seed", seed, 0), *((name, number, 1) for name, number in from_one.items())):
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
             raise DoorError(f"{name} takes a whole number from {least}; got {number!r}.")
-    if not timeout > 0:
+    if not isinstance(timeout, int | float) or not timeout > 0:
         raise DoorError(f"timeout takes seconds, more than 0; got {timeout!r}.")
 
 

@@ -101,12 +101,16 @@ def _back(pairs: Sequence[tuple[Tensor, Tensor]], leaves: Named, mode: Any, *, w
     return dict(zip(leaves, found, strict=True))
 
 
+class NotATensorError(TypeError):
+    """A callable returns something else than tensors."""
+
+
 def outputs_of(result: Any) -> tuple[Tensor, ...]:
-    """The tensors that a callable returns, in order. Raises TypeError for anything else."""
+    """The tensors that a callable returns, in order. Raises NotATensorError for anything else."""
     outputs = tuple(result) if isinstance(result, tuple | list) else (result,)
     for output in outputs:
         if not isinstance(output, Tensor):
-            raise TypeError(f"a callable returns a tensor or a tuple of tensors; got {type(output).__name__}.")
+            raise NotATensorError(f"a callable returns a tensor or a tuple of tensors; got {type(output).__name__}.")
     return outputs
 
 
