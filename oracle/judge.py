@@ -114,8 +114,8 @@ def _at_special_numbers(case: Case, asked: Truths | None) -> Truths:
         if referee.definition(layer).kind == "elementwise":
             return _of_elementwise(layer, params, case.x, case.target)
         gate = layer.rows_in(1) > 1  # then a pair of numbers depends on no other pair
-        x, upstream = (array.reshape(layer.rows_in(1), -1) if gate else array for array in (case.x, case.target))
-        value, gradient = referee.features(layer, x, upstream.reshape(1, -1) if gate else upstream)
+        x, upstream = (case.x.reshape(layer.rows_in(1), -1), case.target.reshape(1, -1)) if gate else (case.x, case.target)
+        value, gradient = referee.features(layer, x, upstream)
         shapes = {"value": case.target.shape, "gradient": case.x.shape}
     except (referee.NoDefinition, referee.Undecided):
         return {}

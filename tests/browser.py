@@ -85,10 +85,10 @@ class Browser:
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
 
     def requests(self):
-        """What was asked for beside the page itself."""
+        """What was asked for beside the page itself, and beside what the browser's own first page asks for (chrome://)."""
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-        return [url for url in asked if url.partition("#")[0] != self.url and not url.startswith(("data:", "blob:"))]
+        return [url for url in asked if url.partition("#")[0] != self.url and not url.startswith(("data:", "blob:", "chrome://"))]
 
     def too_wide(self):
         """By how many pixels the page is wider than its window."""
