@@ -97,6 +97,21 @@ def test_torchs_own_function_is_looked_into(mistake, said):
     assert said in text, text
 
 
+def test_an_operation_that_is_an_activation_has_the_mistakes_of_the_catalogue():
+    def forward(x, W):
+        return softmax_forward(np.tanh(x @ W))[0], (x, W)
+
+    def backward(dout, cache):
+        x, W = cache
+        z = x @ W
+        p, _ = softmax_forward(np.tanh(z))
+        dz = p * (dout - (p * dout).sum(1, keepdims=True)) * (1 - z**2)  # of z, and not of tanh(z)
+        return dz @ W.T, x.T @ dz
+
+    text = told(backward, forward, lambda x, W: torch.softmax(torch.tanh(x @ W), 1), "5x4", "4x3")
+    assert "tanh(x @ W) goes back with 'z for a in the derivative'" in text
+
+
 def test_two_things_left_out_are_told_together():
     def backward(dout, cache):
         x, _, z, a, W2 = cache
@@ -131,7 +146,7 @@ def test_no_more_runs_than_allowed(monkeypatch):
     monkeypatch.setattr(slips, "MOST", 7)
     monkeypatch.setattr(slips, "_gradients", lambda *given: runs.append(1) or counted(*given))
     text = told(lambda dout, cache: mlp_backward(dout, cache, "da for dz"), mlp_forward, mlp, "4x3", "3x5", "5", "5x2", "2")
-    assert len(runs) == 8  # the first of them is right
+    assert len(runs) == 1 + 9 + 7  # right; to see what depends on each of nine operands; what is allowed
     assert "nothing simple" in text
 
 

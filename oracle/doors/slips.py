@@ -7,6 +7,7 @@ ways of `SLIPS`. Nothing has to be known of the reference; its operations are se
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -16,10 +17,18 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from manualbp import Network
+from manualbp import catalogue as activations
+from manualbp.layer import Elementwise
+from oracle.alone import UPSTREAM
+from oracle.case import Case
 from oracle.diagnosis import Part
 from oracle.diagnosis.evidence import furthest, share_of, unit_of
 from oracle.doors.composites import in_parts
 from oracle.doors.question import Array, Question, array_of
+from oracle.manual_run import manual_run
+from oracle.mistakes import StepMistake, catalogue
+from oracle.mistakes.step import step_of
 from oracle.rounding.callables import Of, run
 from oracle.rounding.operations import names
 from oracle.verdict import TOLERANCE
@@ -235,6 +244,9 @@ SLIPS = (
 )
 
 
+_SCALED = Slip("", "", lambda operation, at, upstream: operation.back(upstream)[at] * 1.7)
+
+
 def _factors(operation: Operation, at: int) -> Iterator[Slip]:
     """Constants that are left out or put in: 2, and the sizes of what goes in and comes out."""
     sizes = {2: ""}
@@ -250,6 +262,37 @@ def _factors(operation: Operation, at: int) -> Iterator[Slip]:
                     "A sum for a mean, a mean for a sum, or a constant of the derivative that is forgotten or counted twice.",
                     lambda operation, at, upstream, factor=factor: operation.back(upstream)[at] * factor,  # type: ignore[misc]
                 )
+
+
+def _of_catalogue(operation: Operation) -> Iterator[Slip]:
+    """The catalogue's mistakes in it, where it is one of manualbp's activations, such as the output's formula for the input."""
+    if not operation.unary:
+        return
+    x, wanted = (array_of(each).reshape(-1, 1) for each in (operation.operands[0].tensor, operation.result))
+    record = next((record for record in elementwise() if np.allclose(record.forward({}, x)[0], wanted, 1e-9, 0.0)), None)
+    if record is None:
+        return
+    network = Network((record,), UPSTREAM)
+
+    def back(mistake: StepMistake, upstream: Tensor) -> Tensor:
+        case = Case("", network, ({},), x, array_of(upstream).reshape(-1, 1))
+        found, _ = mistake.wrong(step_of(case, 0, manual_run(case)))
+        return torch.from_numpy(np.asarray(found, np.float64).reshape(tuple(upstream.shape)))
+
+    for mistake in catalogue():
+        if isinstance(mistake, StepMistake) and mistake.applies(network, 0):
+            yield Slip(
+                f"{{operation}} goes back with '{mistake.name}'",
+                f"{mistake.explanation} Computed: {mistake.effect}.",
+                lambda _operation, _at, upstream, mistake=mistake: back(mistake, upstream),  # type: ignore[misc]
+            )
+
+
+@cache
+def elementwise() -> tuple[Elementwise, ...]:
+    """The activations that act on each element alone and have no parameter, those with the fewest options first."""
+    records = (record for cls in activations(Elementwise).values() for record in cls.examples())
+    return tuple(sorted((record for record in records if not record.parameter_shapes()), key=lambda record: len(str(record))))
 
 
 class _UnsuitedError(Exception):
@@ -385,16 +428,18 @@ def slipped(question: Question, values: Mapping[Of, Any], upstream: int) -> list
     shares = {of: share_of(question.scales.sigma[of], array, question.dtype) for of, array in wanted.items()}
     left = MOST
 
+    def given_by(slips: Sequence[Tried]) -> dict[Of, Array]:
+        """The gradients with these slips; none where one of them makes no sense."""
+        try:
+            return _gradients(question, upstream, {operation.number: (at, slip) for operation, at, slip in slips})[0]
+        except (_UnsuitedError, TypeError, ValueError, RuntimeError, IndexError):
+            return {}
+
     def far(slips: Sequence[Tried]) -> float:
         """How far the candidate is from what these slips give."""
         nonlocal left
         left -= 1
-        try:
-            wrong = {operation.number: (at, slip) for operation, at, slip in slips}
-            found = _gradients(question, upstream, wrong)[0] if left >= 0 else {}
-        except (_UnsuitedError, TypeError, ValueError, RuntimeError, IndexError):
-            found = {}
-        most = 0.0
+        found, most = given_by(slips) if left >= 0 else {}, 0.0
         for of, array in wanted.items():
             if of not in found or most > TOLERANCE:
                 return np.inf
@@ -402,19 +447,26 @@ def slipped(question: Question, values: Mapping[Of, Any], upstream: int) -> list
             most = max(most, furthest(values.get(of), found[of], unit))
         return most
 
+    def reached(operation: Operation, at: int) -> set[Of]:
+        """The gradients that depend on what flows back to this operand."""
+        found = given_by([(operation, at, _SCALED)])
+        return {of for of, array in found.items() if not np.array_equal(array, right[of], equal_nan=True)}
+
     def fitting(tried: Sequence[Sequence[Tried]]) -> list[tuple[float, Sequence[Tried]]]:
         return [(sigmas, slips) for slips in tried if (sigmas := far(slips)) <= TOLERANCE]
 
-    single: list[Tried] = [
-        (operation, at, slip)
-        for operation in operations
-        for at in range(len(operation.operands))
-        for slip in (*SLIPS, *_factors(operation, at))
-    ]
     with np.errstate(all="ignore"):
-        fits = fitting([(each,) for each in single])
+        sigma = question.scales.sigma
+        wrong = {of for of, array in wanted.items() if furthest(values.get(of), array, sigma[of]) > TOLERANCE}
+        places = [(op, at, reached(op, at)) for op in operations for at in range(len(op.operands))]
+        fits = fitting(
+            [((op, at, slip),) for op, at, of in places if wrong <= of for slip in (*SLIPS, *_factors(op, at))],
+        )
         if not fits:
-            fits = fitting(list(combinations([each for each in single if each[2] is NOTHING], 2)))
+            fits = fitting([((op, at, slip),) for op, at, of in places if wrong <= of for slip in _of_catalogue(op)])
+        if not fits:
+            pairs = combinations([place for place in places if wrong & place[2]], 2)
+            fits = fitting([((*a[:2], NOTHING), (*b[:2], NOTHING)) for a, b in pairs if wrong <= a[2] | b[2]])
     best = min((sigmas for sigmas, _ in fits), default=0.0)
     like = [fit for fit in fits if fit[0] <= LIKE_THE_BEST * max(best, 1.0)]
     like.sort(key=lambda fit: SLIPS.index(fit[1][0][2]) if fit[1][0][2] in SLIPS else len(SLIPS))
