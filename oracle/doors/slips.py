@@ -6,16 +6,13 @@ ways of `SLIPS`. Nothing has to be known of the reference; its operations are se
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from manualbp import Network
 from manualbp import catalogue as activations
@@ -24,95 +21,16 @@ from oracle.alone import UPSTREAM
 from oracle.case import Case
 from oracle.diagnosis import Part
 from oracle.diagnosis.evidence import furthest, share_of, unit_of
-from oracle.doors.composites import in_parts
+from oracle.doors.following import Following, Label, Operation
 from oracle.doors.question import Array, Question, array_of
 from oracle.manual_run import manual_run
 from oracle.mistakes import StepMistake, catalogue
 from oracle.mistakes.step import step_of
 from oracle.rounding.callables import Of, run
-from oracle.rounding.operations import names
 from oracle.verdict import TOLERANCE
 
 #: So many runs of the reference; and so many slips are told of those that fit within so many times the best.
 MOST, TOLD, LIKE_THE_BEST = 2000, 3, 4.0
-#: A longer expression is cut.
-LONG = 60
-#: What moves numbers and computes none: what is left out there is left out before or behind it too.
-MOVES = names("""
-    T mT H view view_as reshape transpose permute movedim swapaxes t squeeze unsqueeze flatten unflatten expand expand_as
-    contiguous clone to type double float half getitem detach requires_grad
-""")
-#: How tightly an operation binds that is written between its operands, and how it is written.
-INFIX = {
-    "add": (1, "+"),
-    "sub": (1, "-"),
-    "mul": (2, "*"),
-    "div": (2, "/"),
-    "truediv": (2, "/"),
-    "matmul": (2, "@"),
-    "mm": (2, "@"),
-    "pow": (3, "**"),
-}
-_ATOM = 4
-
-
-class Label(NamedTuple):
-    """What a tensor is called: the expression that made it, and how tightly that binds."""
-
-    text: str
-    binds: int = _ATOM
-
-    def within(self, binds: int) -> str:
-        """The text as an operand of something that binds so tightly."""
-        text = self.text if len(self.text) < LONG / 2 else "..."
-        return f"({text})" if self.binds < binds and text != "..." else text
-
-
-class Made(NamedTuple):
-    """A result of the reference: what it is called, and what it was before the operation that kept its shape."""
-
-    tensor: Tensor
-    label: Label
-    front: "Made | None" = None
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One operation of a reference, as it ran: `function` of its operands alone gives `result`.
-
-    `upstreams` gets, on the way back, what comes from behind to the results of all operations, by their number.
-    """
-
-    number: int
-    label: Label
-    function: Callable[..., Tensor]
-    operands: tuple[Made, ...]
-    result: Tensor
-    upstreams: dict[int, tuple[Label, Tensor]]
-
-    @property
-    def unary(self) -> bool:
-        """One operand of the result's shape: an activation, a square, an exponential."""
-        return len(self.operands) == 1 and self.operands[0].tensor.shape == self.result.shape
-
-    def back(self, upstream: Tensor, instead: Mapping[int, Tensor] | None = None) -> list[Tensor]:
-        """The right gradients of the operands; or those that are right for other operands in the place of some."""
-        given = [(instead or {}).get(at, each.tensor) for at, each in enumerate(self.operands)]
-        with torch.enable_grad():
-            leaves = [each.detach().requires_grad_() for each in given]
-            return list(torch.autograd.grad(self.function(*leaves), leaves, upstream, materialize_grads=True))
-
-    def other(self, at: int) -> Made | None:
-        """The other one of two operands."""
-        return self.operands[1 - at] if len(self.operands) == 2 else None
-
-    def later(self, upstream: Tensor) -> tuple[Label, Tensor] | None:
-        """What comes from behind to the next operation that gets something else, of the same shape."""
-        for number in sorted(self.upstreams):
-            label, other = self.upstreams[number]
-            if number > self.number and other.shape == upstream.shape and not torch.equal(other, upstream):
-                return label, other
-        return None
 
 
 class Slip(NamedTuple):
@@ -299,120 +217,28 @@ class _UnsuitedError(Exception):
     """A slip that makes no sense at an operation."""
 
 
-class _Wrong(torch.autograd.Function):
-    """The result of an operation, of which one operand gets what a slip gives it."""
-
-    @staticmethod
-    def forward(ctx: Any, result: Tensor, operation: Operation, at: int, slip: Slip, *_operands: Tensor) -> Tensor:
-        ctx.wrong = operation, at, slip
-        return result.clone()
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Any:
-        operation, at, slip = ctx.wrong
-        wrong = slip.back(operation, at, upstream)
-        if wrong is None:
-            raise _UnsuitedError
-        found = operation.back(upstream)
-        found[at] = wrong
-        return None, None, None, None, *found
+#: A slip at an operation, to an operand.
+Tried = tuple[Operation, int, Slip]
 
 
-class _Running(TorchFunctionMode):
-    """Follows a reference on its way forward: numbers its operations, and lets those in `wrong` go back wrongly.
-
-    `held` are the inputs and parameters by name.
-    """
-
-    def __init__(self, held: Mapping[str, Tensor], wrong: Mapping[int, tuple[int, Slip]]) -> None:
-        super().__init__()
-        self.held, self.wrong, self.count = held, wrong, 0
-        self.operations: list[Operation] = []
-        self.made: list[Made] = []
-        self.upstreams: dict[int, tuple[Label, Tensor]] = {}
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        number, self.count = self.count, self.count + 1
-        leaves, form = tree_flatten((args, kwargs or {}))
-        places = [at for at, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
-        parts = in_parts(func) if places and number not in self.wrong else None
-        found = None
-        if parts is not None:
-            with self:
-                found = parts(*args, **(kwargs or {}))
-        found = func(*args, **(kwargs or {})) if found is None else found
-        if not (places and isinstance(found, Tensor) and found.is_floating_point() and found.requires_grad):
-            return found
-        name, operands = _name(func), tuple(self._known(leaves[at]) for at in places)
-        label = _written(name, [self._known(leaf).label if isinstance(leaf, Tensor) else leaf for leaf in leaves])
-        if name not in MOVES:
-
-            def again(*given: Tensor) -> Any:
-                filled = list(leaves)
-                for at, each in zip(places, given, strict=True):
-                    filled[at] = each
-                positional, named = tree_unflatten(filled, form)
-                return func(*positional, **named)
-
-            self.operations.append(Operation(number, label, again, operands, found.detach(), self.upstreams))
-            if number in self.wrong:
-                given = (each.tensor for each in operands)
-                found = _Wrong.apply(found.detach(), self.operations[-1], *self.wrong[number], *given)  # type: ignore[no-untyped-call]
-
-            def met(upstream: Tensor) -> None:
-                self.upstreams[number] = label, upstream
-
-            found.register_hook(met)
-        same = len(operands) == 1 and operands[0].tensor.shape == found.shape
-        self.made.append(Made(found, label, operands[0] if same else None))
-        return found
-
-    def _known(self, tensor: Tensor) -> Made:
-        for each in self.made:
-            if each.tensor is tensor:
-                return each
-        wide = tensor.detach().double()
-        name = next((name for name, value in self.held.items() if torch.equal(value.detach().double(), wide)), "...")
-        return Made(tensor, Label(name))
+def _spoilt(at: int, slip: Slip, operation: Operation, upstream: Tensor) -> list[Tensor]:
+    """What the operands get: all what is right, but one."""
+    wrong = slip.back(operation, at, upstream)
+    if wrong is None:
+        raise _UnsuitedError
+    found = operation.back(upstream)
+    found[at] = wrong
+    return found
 
 
-def _name(func: Any) -> str:
-    """The name of a function, method or property."""
-    own: str = getattr(func, "__name__", "operation")
-    own = own if own != "__get__" else getattr(getattr(func, "__self__", None), "__name__", own)
-    return own.strip("_")
-
-
-def _written(name: str, given: Sequence[Any]) -> Label:
-    """An operation as a reader would write it."""
-    numbers = [Label(f"{each:.4g}") if isinstance(each, int | float) else each for each in given]
-    labels = [each for each in numbers if isinstance(each, Label)]
-    if name[:1] == "r" and name[1:] in INFIX:
-        name, labels = name[1:], labels[::-1]
-    if name in INFIX and len(labels) == 2:
-        binds, sign = INFIX[name]
-        first, second = labels
-        return Label(f"{first.within(binds)} {sign} {second.within(binds + 1)}", binds)
-    tensors = [each.text for each in given if isinstance(each, Label)]
-    if name in MOVES and len(tensors) == 1:
-        return Label(f"{labels[0].within(_ATOM)}.{name}" if len(labels) == 1 else f"{labels[0].within(_ATOM)}.{name}(..)")
-    text = ", ".join(tensors)
-    return Label(f"{name}({text if len(text) < LONG / 2 else '...'})")
-
-
-def _gradients(
-    question: Question, upstream: int, wrong: Mapping[int, tuple[int, Slip]]
-) -> tuple[dict[Of, Array], list[Operation]]:
-    """All gradients for one upstream gradient, in float64, with these operations going back wrongly; and the operations."""
-    mode = _Running({**question.inputs, **question.params}, wrong)
+def _gradients(question: Question, upstream: int, slips: Sequence[Tried]) -> tuple[dict[Of, Array], list[Operation]]:
+    """All gradients for one upstream gradient, in float64, with these slips; and the operations."""
+    spoilt = {operation.number: partial(_spoilt, at, slip) for operation, at, slip in slips}
+    mode = Following({**question.inputs, **question.params}, spoilt)
     given = question.reference, question.inputs, question.params, [question.upstreams[upstream]]
     found = run(*given, mode=mode, wide=True, seed=question.seed)
     gradients = {of._replace(upstream=upstream): array_of(value) for of, value in found.items() if of.kind == "gradient"}
     return gradients, mode.operations
-
-
-#: A slip at an operation, to an operand.
-Tried = tuple[Operation, int, Slip]
 
 
 def slipped(question: Question, values: Mapping[Of, Any], upstream: int) -> list[tuple[float, Part]]:
@@ -421,7 +247,7 @@ def slipped(question: Question, values: Mapping[Of, Any], upstream: int) -> list
     One slip, or else two through which nothing flows back. Empty where none does, or the reference cannot be followed.
     """
     try:
-        right, operations = _gradients(question, upstream, {})
+        right, operations = _gradients(question, upstream, ())
     except (TypeError, ValueError, RuntimeError, IndexError):  # as where it has numbers of its own in another dtype
         return []
     wanted = {of: array for of, array in question.wanted.items() if of in right}
@@ -431,7 +257,7 @@ def slipped(question: Question, values: Mapping[Of, Any], upstream: int) -> list
     def given_by(slips: Sequence[Tried]) -> dict[Of, Array]:
         """The gradients with these slips; none where one of them makes no sense."""
         try:
-            return _gradients(question, upstream, {operation.number: (at, slip) for operation, at, slip in slips})[0]
+            return _gradients(question, upstream, slips)[0]
         except (_UnsuitedError, TypeError, ValueError, RuntimeError, IndexError):
             return {}
 
