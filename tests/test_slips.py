@@ -112,6 +112,48 @@ def test_an_operation_that_is_an_activation_has_the_mistakes_of_the_catalogue():
     assert "tanh(x @ W) goes back with 'z for a in the derivative'" in text
 
 
+def network_forward(x, W, y):
+    s = 1 / (1 + np.exp(-x @ W))
+    p, _ = softmax_forward(s)
+    return -np.log(p[np.arange(len(y)), y]).mean(), (x, W, s, p, y)
+
+
+def network_backward(dout, cache, mistake):
+    x, W, s, p, y = cache
+    ds = p.copy()
+    if mistake != "target":
+        ds[np.arange(len(y)), y] -= 1
+    ds *= dout if mistake == "mean" else dout / len(y)
+    dz = ds * (1 - s**2 if mistake == "slope" else s * (1 - s))
+    return dz @ W.T, x.T @ dz
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("target", "nothing flows back from sigmoid(x @ W) - logsumexp(sigmoid(x @ W)) to sigmoid(x @ W)"),
+        ("mean", "cross_entropy(sigmoid(x @ W), y) to sigmoid(x @ W) is 4 times too large: the size of axis 0 of the operand"),
+        ("slope", "1 - a^2 of the output a stands in place of the derivative of sigmoid(x @ W)"),
+    ],
+)
+def test_a_loss_behind_a_network_is_looked_into_too(mistake, said):
+    def reference(x, W, y):
+        return functional.cross_entropy(torch.sigmoid(x @ W), y)
+
+    text = told(lambda d, cache: network_backward(d, cache, mistake), network_forward, reference, "4x5", "5x3", "4 labels 3")
+    assert said in text, text
+
+
+def test_one_of_two_outputs_is_left_out():
+    def backward(dout, cache):
+        x, y = cache
+        first, _ = dout
+        return first * y, first * x
+
+    text = told(backward, lambda x, y: ((x * y, x + y), (x, y)), lambda x, y: (x * y, x + y), "4x5", "4x5")
+    assert "the upstream gradient of output 2 is left out" in text
+
+
 def test_two_things_left_out_are_told_together():
     def backward(dout, cache):
         x, _, z, a, W2 = cache
@@ -175,7 +217,7 @@ def composites():
     given = {
         functional.linear: (x, torch.randn(3, 5), torch.randn(3)),
         functional.layer_norm: (x, (5,), w, b),
-        functional.batch_norm: (x, None, None, w, b, True),
+        functional.batch_norm: (x, torch.zeros(5), torch.ones(5), w, b, True),
         functional.rms_norm: (x, (5,), w),
         functional.cross_entropy: (x, torch.tensor([0, 4, 1, 2, 3, 0])),
         functional.mse_loss: (x, torch.randn(6, 5)),

@@ -18,9 +18,16 @@ def in_parts(function: Any) -> Callable[..., Tensor | None] | None:
     return None if parts is None else lambda *args, **kwargs: _tried(parts, *args, **kwargs)
 
 
+#: Options that change nothing of a result, and values at which others do not; nor does None.
+_WITHOUT_EFFECT = ("momentum", "_stacklevel", "running_mean", "running_var")
+_NEUTRAL = {"ignore_index": -100, "label_smoothing": 0.0}
+
+
 def _tried(parts: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor | None:
+    neutral = (name for name, value in kwargs.items() if value is None or _NEUTRAL.get(name) == value)
+    left_out = {*_WITHOUT_EFFECT, *neutral}
     try:
-        return parts(*args, **kwargs)
+        return parts(*args, **{name: value for name, value in kwargs.items() if name not in left_out})
     except TypeError:  # an option that is not written
         return None
 
@@ -46,12 +53,11 @@ def _layer_norm(
 
 def _batch_norm(
     input: Tensor,
-    _running_mean: Tensor | None,
-    _running_var: Tensor | None,
+    _mean: Tensor | None = None,
+    _var: Tensor | None = None,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
-    _momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
     if not training:
@@ -68,12 +74,12 @@ def _rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | N
     return found if weight is None else found * weight
 
 
-def _softmax(input: Tensor, dim: int, _stacklevel: int = 3) -> Tensor:
+def _softmax(input: Tensor, dim: int) -> Tensor:
     e = (input - input.detach().amax(dim, keepdim=True)).exp()
     return e / e.sum(dim, keepdim=True)
 
 
-def _log_softmax(input: Tensor, dim: int, _stacklevel: int = 3) -> Tensor:
+def _log_softmax(input: Tensor, dim: int) -> Tensor:
     return input - input.logsumexp(dim, keepdim=True)
 
 

@@ -77,6 +77,14 @@ def _at_output(operation: Operation, _: int, upstream: Tensor) -> Tensor | None:
     return operation.back(upstream, {0: operation.result})[0] if operation.unary else None
 
 
+def _as_tanh(operation: Operation, _: int, upstream: Tensor) -> Tensor | None:
+    return upstream * (1 - operation.result**2) if operation.unary else None
+
+
+def _as_sigmoid(operation: Operation, _: int, upstream: Tensor) -> Tensor | None:
+    return upstream * operation.result * (1 - operation.result) if operation.unary else None
+
+
 def _applied(operation: Operation, _: int, upstream: Tensor) -> Tensor | None:
     return operation.function(upstream).detach() if operation.unary else None
 
@@ -138,6 +146,16 @@ SLIPS = (
         "the derivative of {operation} is taken at its output",
         "The derivative is that at the number that went in, unless its formula is written for the output.",
         _at_output,
+    ),
+    Slip(
+        "1 - a^2 of the output a stands in place of the derivative of {operation}",
+        "That is the derivative of tanh.",
+        _as_tanh,
+    ),
+    Slip(
+        "a (1 - a) of the output a stands in place of the derivative of {operation}",
+        "That is the derivative of the sigmoid.",
+        _as_sigmoid,
     ),
     Slip(
         "{operation} itself is applied to what comes from behind",
@@ -265,7 +283,10 @@ def slipped(question: Question, values: Mapping[Of, Any], upstream: int) -> list
         """How far the candidate is from what these slips give."""
         nonlocal left
         left -= 1
-        found, most = given_by(slips) if left >= 0 else {}, 0.0
+        return far_from(given_by(slips) if left >= 0 else {})
+
+    def far_from(found: Mapping[Of, Array]) -> float:
+        most = 0.0
         for of, array in wanted.items():
             if of not in found or most > TOLERANCE:
                 return np.inf
@@ -283,6 +304,9 @@ def slipped(question: Question, values: Mapping[Of, Any], upstream: int) -> list
 
     with np.errstate(all="ignore"):
         sigma = question.scales.sigma
+        alone = _output_left_out(question, far_from, upstream)
+        if alone:
+            return alone
         wrong = {of for of, array in wanted.items() if furthest(values.get(of), array, sigma[of]) > TOLERANCE}
         places = [(op, at, reached(op, at)) for op in operations for at in range(len(op.operands))]
         fits = fitting(
@@ -295,8 +319,28 @@ def slipped(question: Question, values: Mapping[Of, Any], upstream: int) -> list
             fits = fitting([((*a[:2], NOTHING), (*b[:2], NOTHING)) for a, b in pairs if wrong <= a[2] | b[2]])
     best = min((sigmas for sigmas, _ in fits), default=0.0)
     like = [fit for fit in fits if fit[0] <= LIKE_THE_BEST * max(best, 1.0)]
-    like.sort(key=lambda fit: SLIPS.index(fit[1][0][2]) if fit[1][0][2] in SLIPS else len(SLIPS))
+    ranks = {id(slip): rank for rank, slip in enumerate(SLIPS)}
+    like.sort(key=lambda fit: (ranks.get(id(fit[1][0][2]), len(SLIPS)), fit[1][0][0].number))  # the whole before its parts
     return [(sigmas, _part(slips)) for sigmas, slips in like[:TOLD]]
+
+
+def _output_left_out(
+    question: Question, far_from: Callable[[Mapping[Of, Array]], float], upstream: int
+) -> list[tuple[float, Part]]:
+    """Where there are several outputs: those whose upstream gradient, left out, gives the candidate's gradients."""
+    given, found = question.upstreams[upstream], []
+    for at in range(len(given)) if len(given) > 1 else ():
+        less = tuple(
+            None if each is None else torch.zeros_like(each) if number == at else each for number, each in enumerate(given)
+        )
+        gradients = run(question.reference, question.inputs, question.params, [less], wide=True, seed=question.seed)
+        arrays = {of._replace(upstream=upstream): array_of(value) for of, value in gradients.items() if of.kind == "gradient"}
+        if (far := far_from(arrays)) <= TOLERANCE:
+            name = f"the upstream gradient of output {at + 1} is left out"
+            found.append(
+                (far, Part(name, 0, "Every output has one, and what depends on several outputs gets a share of each.", "", ""))
+            )
+    return found
 
 
 def _part(slips: Sequence[Tried]) -> Part:
