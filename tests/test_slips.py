@@ -209,6 +209,15 @@ def test_a_reference_that_cannot_be_followed_is_no_error():
     assert slips.slipped(question, {}, 0) == []
 
 
+def test_what_comes_after_a_function_keeps_its_number_where_that_goes_back_as_a_whole():
+    x = {"x": torch.randn(3, 4, requires_grad=True)}
+    question = oracle.doors.question.ask("case", "module", lambda x: torch.softmax(x, 1).exp() * 2, x, {}, 1, 0)
+    _, operations = slips._gradients(question, 0, ())
+    whole = next(each for each in operations if each.label.text.startswith("softmax"))
+    _, again = slips._gradients(question, 0, [(whole, 0, slips.NOTHING)])
+    assert [each.number for each in again] == [each.number for each in operations]
+
+
 # What is written operation by operation is torch's own
 
 

@@ -124,15 +124,14 @@ class Following(TorchFunctionMode):
         self.upstreams: dict[int, tuple[Label, Tensor]] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        number, self.count = self.count, self.count + 1
-        leaves, form = tree_flatten((args, kwargs or {}))
+        number, self.count, kwargs = self.count, self.count + 1, kwargs or {}
+        leaves, form = tree_flatten((args, kwargs))
         places = [at for at, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
-        parts = in_parts(func) if places and number not in self.spoilt else None
-        found = None
+        parts, found = in_parts(func) if places else None, None
         if parts is not None:
-            with self:
-                found = parts(*args, **(kwargs or {}))
-        found = func(*args, **(kwargs or {})) if found is None else found
+            with self:  # also where it goes back otherwise as a whole: what comes after it keeps its number
+                found = parts(*args, **kwargs)
+        found = func(*args, **kwargs) if found is None or number in self.spoilt else found
         if not (places and isinstance(found, Tensor) and found.is_floating_point() and found.requires_grad):
             return found
         name, operands = _name(func), tuple(self._known(leaves[at]) for at in places)

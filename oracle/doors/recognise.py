@@ -133,7 +133,7 @@ def kinks_of(question: Question) -> tuple[float, ...]:
     return tuple(kink.at for layer in last if isinstance(layer, Activation) for kink in layer.kinks)
 
 
-def _tried(kind: type[Any], rows: int) -> Iterator[Any]:
+def tried(kind: type[Any], rows: int) -> Iterator[Any]:
     """Every record of a kind for so many rows, those with the fewest options first."""
     records = [record for cls in catalogue(kind).values() for record in cls.examples(rows)]
     return iter(sorted(records, key=lambda record: len(str(record))))
@@ -168,7 +168,7 @@ def _behind(
     z = x
     for layer, own in zip(layers, params, strict=True):
         z = layer.forward(own, z)[0]
-    for record in _tried(Activation, z.shape[0]):
+    for record in tried(Activation, z.shape[0]):
         if (
             record.parameter_shapes()
             or record.noise(z.shape, z.dtype) is not None
@@ -224,7 +224,7 @@ def _losses(seen: _Seen) -> Iterator[Recognised]:
         first = seen.arrays[names[0]]
         if first.ndim < max(least, 1):
             continue
-        for loss in _tried(Loss, arrange(first).shape[0]):
+        for loss in tried(Loss, arrange(first).shape[0]):
             found = None if loss.parameter_shapes() else _loss_as(seen, loss, names, arrange)
             if found:
                 yield found

@@ -6,7 +6,7 @@ ways of `SLIPS`. Nothing has to be known of the reference; its operations are se
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from manualbp import Network
-from manualbp import catalogue as activations
 from manualbp.layer import Elementwise
 from oracle.alone import UPSTREAM
 from oracle.case import Case
@@ -23,10 +22,11 @@ from oracle.diagnosis import Part
 from oracle.diagnosis.evidence import furthest, share_of, unit_of
 from oracle.doors.following import Following, Label, Operation
 from oracle.doors.question import Array, Question, array_of
+from oracle.doors.recognise import tried
 from oracle.manual_run import manual_run
 from oracle.mistakes import StepMistake, catalogue
 from oracle.mistakes.step import step_of
-from oracle.rounding.callables import Of, run
+from oracle.rounding.callables import Of, Upstream, run
 from oracle.verdict import TOLERANCE
 
 #: So many runs of the reference; and so many slips are told of those that fit within so many times the best.
@@ -205,7 +205,8 @@ def _of_catalogue(operation: Operation) -> Iterator[Slip]:
     if not operation.unary:
         return
     x, wanted = (array_of(each).reshape(-1, 1) for each in (operation.operands[0].tensor, operation.result))
-    record = next((record for record in elementwise() if np.allclose(record.forward({}, x)[0], wanted, 1e-9, 0.0)), None)
+    known = (record for record in tried(Elementwise, 1) if not record.parameter_shapes())
+    record = next((record for record in known if np.allclose(record.forward({}, x)[0], wanted, 1e-9, 0.0)), None)
     if record is None:
         return
     network = Network((record,), UPSTREAM)
@@ -222,13 +223,6 @@ def _of_catalogue(operation: Operation) -> Iterator[Slip]:
                 f"{mistake.explanation} Computed: {mistake.effect}.",
                 lambda _operation, _at, upstream, mistake=mistake: back(mistake, upstream),  # type: ignore[misc]
             )
-
-
-@cache
-def elementwise() -> tuple[Elementwise, ...]:
-    """The activations that act on each element alone and have no parameter, those with the fewest options first."""
-    records = (record for cls in activations(Elementwise).values() for record in cls.examples())
-    return tuple(sorted((record for record in records if not record.parameter_shapes()), key=lambda record: len(str(record))))
 
 
 class _UnsuitedError(Exception):
@@ -253,10 +247,13 @@ def _gradients(question: Question, upstream: int, slips: Sequence[Tried]) -> tup
     """All gradients for one upstream gradient, in float64, with these slips; and the operations."""
     spoilt = {operation.number: partial(_spoilt, at, slip) for operation, at, slip in slips}
     mode = Following({**question.inputs, **question.params}, spoilt)
-    given = question.reference, question.inputs, question.params, [question.upstreams[upstream]]
-    found = run(*given, mode=mode, wide=True, seed=question.seed)
-    gradients = {of._replace(upstream=upstream): array_of(value) for of, value in found.items() if of.kind == "gradient"}
-    return gradients, mode.operations
+    return _run(question, upstream, question.upstreams[upstream], mode), mode.operations
+
+
+def _run(question: Question, upstream: int, given: Upstream, mode: Any = None) -> dict[Of, Array]:
+    """All gradients in float64 for these upstream gradients of the outputs, under the number of the one they stand for."""
+    found = run(question.reference, question.inputs, question.params, [given], mode=mode, wide=True, seed=question.seed)
+    return {of._replace(upstream=upstream): array_of(value) for of, value in found.items() if of.kind == "gradient"}
 
 
 def slipped(question: Question, values: Mapping[Of, Any], upstream: int) -> list[tuple[float, Part]]:
@@ -299,8 +296,8 @@ def slipped(question: Question, values: Mapping[Of, Any], upstream: int) -> list
         found = given_by([(operation, at, _SCALED)])
         return {of for of, array in found.items() if not np.array_equal(array, right[of], equal_nan=True)}
 
-    def fitting(tried: Sequence[Sequence[Tried]]) -> list[tuple[float, Sequence[Tried]]]:
-        return [(sigmas, slips) for slips in tried if (sigmas := far(slips)) <= TOLERANCE]
+    def fitting(these: Sequence[Sequence[Tried]]) -> list[tuple[float, Sequence[Tried]]]:
+        return [(sigmas, slips) for slips in these if (sigmas := far(slips)) <= TOLERANCE]
 
     with np.errstate(all="ignore"):
         sigma = question.scales.sigma
@@ -333,9 +330,7 @@ def _output_left_out(
         less = tuple(
             None if each is None else torch.zeros_like(each) if number == at else each for number, each in enumerate(given)
         )
-        gradients = run(question.reference, question.inputs, question.params, [less], wide=True, seed=question.seed)
-        arrays = {of._replace(upstream=upstream): array_of(value) for of, value in gradients.items() if of.kind == "gradient"}
-        if (far := far_from(arrays)) <= TOLERANCE:
+        if (far := far_from(_run(question, upstream, less))) <= TOLERANCE:
             name = f"the upstream gradient of output {at + 1} is left out"
             found.append(
                 (far, Part(name, 0, "Every output has one, and what depends on several outputs gets a share of each.", "", ""))
