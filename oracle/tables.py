@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 END_TO_END, LAYERWISE, ALONE, TRAINING = "end to end", "layerwise", "alone", "training"
 #: What somebody else's gradient owes besides its numbers; such a row is of no layer.
 CONTRACT = "contract"
+#: Its row for what was printed, which is told and no fault.
+PRINTED = "printed"
 
 
 def module_names(network: Network) -> tuple[str, ...]:

@@ -45,12 +45,14 @@ def show_report(console: Console, report: "Report") -> None:
     """The answer, the trainings, what fails, and for each diagnosed case where to look and how to repeat it."""
     from oracle.report.model import KIND
     from oracle.report.text import clip
-    from oracle.report.words import answer, reasons
+    from oracle.report.words import answer, reasons, remarks
     from oracle.tables import LAYERWISE
 
     console.print(Text(("✓ " if report.ok else "✗ ") + answer(report), style="bold green" if report.ok else "bold red"))
     for reason in reasons(report):
         console.print(Text(f"  {clip(reason)}", style="red"))
+    for remark in remarks(report.table):
+        console.print(Text(f"  {clip(remark)}", style="yellow"))
     if report.curves:
         table = _table("\nReal data, by hand against torch.optim.SGD", ("data", "dtype"), ("steps", "loss differs by", "result"))
         for curve in report.curves:

@@ -33,6 +33,26 @@ def failing(*arguments, **options):
     return set(report.failing["quantity"]), report
 
 
+def cross_entropy(x, y):
+    p = np.exp(x - x.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        return -np.log(p[np.arange(len(y)), y]).mean(), (p, y)
+
+
+def of_the_sum(dout, cache):
+    p, y = cache
+    found = p.copy()
+    found[np.arange(len(y)), y] -= 1
+    return dout * found  # not divided by the number of samples
+
+
+def test_far_out_where_losses_are_alike_the_right_one_is_recognised():
+    report = failing(cross_entropy, of_the_sum, torch.nn.functional.cross_entropy, ("6x5", "6 labels 5"), regimes=["extremes"])[1]
+    assert "The reference computes what manualbp's CrossEntropyLoss does" in report.diagnosis
+    assert "'sum for mean'" in report.diagnosis
+
+
 @pytest.mark.parametrize(
     "form",
     [

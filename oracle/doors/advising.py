@@ -14,7 +14,7 @@ from oracle.diagnosis.evidence import apart
 from oracle.diagnosis.likenesses import likenesses, usual_factors
 from oracle.diagnosis.regions import about, told
 from oracle.discrepancy import Row
-from oracle.doors.candidates import Given
+from oracle.doors.candidates import Given, give
 from oracle.doors.errors import DoorError
 from oracle.doors.examine import compared
 from oracle.doors.question import Array, Question, array_of
@@ -38,11 +38,14 @@ FEWER = 4
 SHOWN = 24
 
 
-def advise(session: "Session", question: Question, rows: Sequence[Row], *, example: bool = True) -> Advice:
+def advise(session: "Session", question: Question, given: Given, rows: Sequence[Row], *, example: bool = True) -> Advice:
     """Say what is wrong: of the numbers if any are, with an `example` at small numbers; otherwise of the duties."""
+    if given.failure:
+        title = f"{question.module}: {given.failure}"
+        return Advice(question.case, title, False, (), (Line("title", title),))
     failing = [row for row in rows if Verdict(row.verdict).fails]
     wrong = [row for row in failing if row.comparison == END_TO_END]
-    lines, matches = _of_numbers(session, question, wrong, example=example) if wrong else ([], [])
+    lines, matches = _of_numbers(session, question, given, wrong, example=example) if wrong else ([], [])
     names = list(dict.fromkeys(row.quantity for row in wrong or failing))
     title = f"{question.module}: {', '.join(names)}"
     duties = [row for row in failing if row.comparison != END_TO_END]
@@ -55,9 +58,8 @@ def advise(session: "Session", question: Question, rows: Sequence[Row], *, examp
 
 
 def _of_numbers(
-    session: "Session", question: Question, wrong: Sequence[Row], *, example: bool
+    session: "Session", question: Question, given: Given, wrong: Sequence[Row], *, example: bool
 ) -> tuple[list[Line], list[dict[str, Any]]]:
-    given = session.give(question)
     of_output = any(row.quantity.startswith("output") for row in wrong)
     where = "The output is wrong already: the fault is in the forward pass, or in what it is compared with."
     lines = [Line("where", where if of_output else "The output is right: the fault is in the way back.")]
@@ -68,14 +70,37 @@ def _of_numbers(
     lines += [Line("far", f"Off: {', '.join(f'{name} by {far:.3g} sigma' for name, far in off.items())}.")] if off else []
     said = list(dict.fromkeys(row.note for row in wrong if row.note and not np.isfinite(row.sigmas)))
     lines += [Line("known", f"{note[0].upper()}{note[1:]}.") for note in said]
-    if given.failure:
-        return lines, []
+    if drawn := _drawn(session, question, given):
+        return [*lines, Line("what", f"{drawn.name[0].upper()}{drawn.name[1:]}. {drawn.explanation}")], [_match(drawn)]
     failing = _failing(session, question, wrong) if example else [question]
     named = next((each for each in failing if each.size <= SMALL), None)
     if named is None:
         return [*lines, Line("known", "No smaller input was found that shows it.")], []
     found, matches = _named(named, session.give(named), wrong)
     return [*lines, *found, *(_example(session, failing[-1], wrong) if example else ())], matches
+
+
+def _drawn(session: "Session", question: Question, given: Given) -> Part | None:
+    """That one of the two draws random numbers, and the other does not: with another seed it gives something else."""
+    seed = question.seed + 1
+    other = give(session.candidate, question.inputs, question.params, question.upstreams, seed)
+    answers = run(question.reference, question.inputs, question.params, question.upstreams, seed=seed)
+    candidate = any(not _equal(found, other.values.get(of)) for of, found in given.values.items())
+    reference = any(not torch.equal(found.nan_to_num(), answers[of].nan_to_num()) for of, found in question.answers.items())
+    if candidate == reference:
+        return None
+    one, two = ("candidate", "reference")[:: 1 if candidate else -1]
+    why = f"With another seed of torch's and NumPy's generators the {one} gives something else, and the {two} the same."
+    return Part(f"the {one} draws random numbers, and the {two} does not", 0, why, "", "", "random numbers")
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return np.shape(one) == np.shape(other) and (one is other or np.array_equal(one, other, equal_nan=True))
+
+
+def _match(part: Part, sigmas: float = 0.0, number: int = 0) -> dict[str, Any]:
+    """An entry of `Advice.matches`."""
+    return {**part._asdict(), "sigmas": sigmas, "match": number}
 
 
 def _failing(session: "Session", question: Question, wrong: Sequence[Row]) -> list[Question]:
@@ -153,22 +178,18 @@ def _named(question: Question, given: Given, wrong: Sequence[Row]) -> tuple[list
     diagnosis = known.diagnosed(given.values, first) if known else None
     lines = [Line("known", f"The reference computes what manualbp's {known.name} does.")] if known else []
     if diagnosis and any(match.is_mistake for match in diagnosis.matches):
-        matches = [
-            {**part._asdict(), "sigmas": match.sigmas, "match": number}
-            for number, match in enumerate(diagnosis.matches)
-            for part in match.parts
-        ]
+        matches = [_match(part, match.sigmas, number) for number, match in enumerate(diagnosis.matches) for part in match.parts]
         return [*lines, *(line for line in diagnosis.lines(None) if line.kind in ("what", "why", "effect", "formula"))], matches
     looks = {of: _looks(question, of, given.values.get(of)) for of in places if of.kind == "output" or of.upstream == first}
     simple = len(looks) == 1 and all(looks.values())  # of several arrays one slip says more than what each looks like
     slips = [] if forward or simple else slipped(question, given.values, first)
     lines += [Line("what", f"It is as if {part.name}, to {sigmas:.3g} sigma. {part.explanation}") for sigmas, part in slips]
-    matches = [{**part._asdict(), "sigmas": sigmas, "match": number} for number, (sigmas, part) in enumerate(slips)]
+    matches = [_match(part, sigmas, number) for number, (sigmas, part) in enumerate(slips)]
     for of, like in () if slips else looks.items():
         name = question.quantity(of).name
         lines += [Line("what", f"{name} is {look.name}, to {look.sigmas:.3g} sigma. {look.explanation}") for look in like[:3]]
         matches += [
-            {**Part(look.name, 0, look.explanation, "", "", name)._asdict(), "sigmas": look.sigmas, "match": number}
+            _match(Part(look.name, 0, look.explanation, "", "", name), look.sigmas, number)
             for number, look in enumerate(like, len(matches))
         ]
         if not like:

@@ -1,11 +1,14 @@
 """What a gradient owes besides its numbers: each duty is a comparison of two arrays, and so a row like any other."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from oracle.discrepancy import Row, measure
-from oracle.tables import CONTRACT
+from oracle.doors.guard import Outcome
+from oracle.roundoff import size, unit_roundoff
+from oracle.tables import CONTRACT, PRINTED
 from oracle.verdict import Verdict
 
 
@@ -18,3 +21,14 @@ def duty(case: str, what: str, found: Any, wanted: Any, fix: str, *, scale: Any 
     shape = "x".join(map(str, shown.shape)) or "scalar"
     fields = {**result._asdict(), "verdict": str(result.verdict)}
     return Row(case, CONTRACT, 0, 0, module, what, what, shape, str(shown.dtype), **fields)
+
+
+def own_scale(array: Any, sigma: Any = 0.0) -> Any:
+    """The scale where a candidate is held against itself: its numbers may be others than the right ones, and round otherwise."""
+    return sigma if array.dtype.kind in "iub" else np.maximum(sigma, unit_roundoff(array.dtype) * size(array))
+
+
+def printed(case: str, outcome: Outcome, *, module: str = "the candidate") -> Iterator[Row]:
+    """A row that agrees for what a candidate prints, if it does."""
+    if outcome.told:
+        yield duty(case, PRINTED, np.zeros(0), np.zeros(0), "", module=module)._replace(note=outcome.told)

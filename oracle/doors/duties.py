@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oracle.diagnosis.evidence import furthest
 from oracle.discrepancy import Row
 from oracle.doors.candidates import Candidate, Given, TorchCandidate, give
-from oracle.doors.contract import duty
+from oracle.doors.contract import duty, own_scale, printed
 from oracle.doors.errors import DoorError
 from oracle.doors.guard import SETTINGS, guarded
 from oracle.doors.question import Named, Question, array_of, ask
-from oracle.rounding.callables import Of, Upstream, random_from
+from oracle.rounding.callables import Of, Upstream, random_from, run
 from oracle.twins import parameter
-from oracle.verdict import Verdict
+from oracle.verdict import TOLERANCE, Verdict
 
 #: Orders of an array in memory, by what they are called.
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -42,9 +43,7 @@ def duties(candidate: Candidate, question: Question, given: Given) -> Iterator[R
         yield duty(case, f"{name} unchanged", found, wanted, fix, module=module)._replace(shape=shape)
     changed = np.array([float(name in given.outcome.changed) for name in SETTINGS])
     yield duty(case, "settings unchanged", changed, np.zeros_like(changed), given.outcome.notes, module=module)
-    if given.outcome.printed.strip():
-        row = duty(case, "printed", np.zeros(0), np.zeros(0), "", module=module)
-        yield row._replace(note=given.outcome._replace(error="", changed=()).notes)
+    yield from printed(case, given.outcome, module=module)
     if not given.failure:
         yield from _second_calls(candidate, question, given)
 
@@ -71,9 +70,11 @@ def _second_calls(candidate: Candidate, question: Question, given: Given) -> Ite
     for layout, lay in LAYOUTS.items():
         laid = {name: _laid(value, lay) for name, value in inputs.items()}
         if any(value.stride() != inputs[name].stride() for name, value in laid.items()):
-            yield _all(
-                question, f"{layout} input", call(laid), given.values, f"a {layout} input gives something else: {ALLOCATE}"
-            )
+            found, text = call(laid), f"a {layout} input gives something else: {ALLOCATE}"
+            row = _all(question, f"{layout} input", found, given.values, text)
+            if Verdict(row.verdict).fails and (wanted := _moved(question, laid)):
+                row = _all(question, f"{layout} input", found, wanted, text)
+            yield row
     others = [tuple(None if each is None else LAYOUTS["non-contiguous"](each) for each in upstream) for upstream in upstreams]
     text = f"a non-contiguous upstream gradient gives something else: {ALLOCATE}"
     yield _all(question, "non-contiguous upstream gradient", call(upstreams=others), given.values, text)
@@ -83,6 +84,16 @@ def _second_calls(candidate: Candidate, question: Question, given: Given) -> Ite
         found = call(upstreams=[*upstreams[:-1], spread])
         yield _all(question, "expanded upstream gradient", found, given.values, text)
     yield from _expanded(question, call)
+
+
+def _moved(question: Question, laid: Named) -> dict[Of, Any]:
+    """What the reference gives for inputs that lie otherwise, where that is not what it gave; it may draw random numbers."""
+    if question.keep:
+        return {}
+    answers = run(question.reference, laid, question.params, question.upstreams, seed=question.seed)
+    there = {of: array_of(answer) for of, answer in answers.items()}
+    same = all(furthest(there[of], wanted, question.scales.sigma[of]) <= TOLERANCE for of, wanted in question.wanted.items())
+    return {} if same else there
 
 
 def _expanded(question: Question, call: Callable[..., Given]) -> Iterator[Row]:
@@ -122,7 +133,8 @@ def _all(question: Question, what: str, found: Given, wanted: Mapping[Of, Any], 
         given = np.zeros_like(array) if given is None and not array.any() and not found.failure else given
         if question.keep and np.shape(given) == array.shape:
             given, array = (array_of(question.keep(of, parameter(each))) for each in (given, array))
-        sigma = question.scales.sigma[of] * scale if scale and array.shape == question.wanted[of].shape else 0.0
+        known = question.scales.sigma[of] * scale if array.shape == question.wanted[of].shape else 0.0
+        sigma = own_scale(array, known) if scale else 0.0
         symbol = question.quantity(of).symbol
         rows.append(
             duty(question.case, what, given, array, f"{symbol}: {found.failure or fix}", scale=sigma, module=question.module)

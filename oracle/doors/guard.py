@@ -38,9 +38,14 @@ class Outcome(NamedTuple):
         """All of it in words; empty where there is nothing to say."""
         said = [self.error] * bool(self.error)
         said += [f"it leaves torch's {name} changed; put it back" for name in self.changed]
-        if text := " ".join(self.printed.split()):
-            said.append(f"it printed: {text[:SHOWN]}{' ...' if len(text) > SHOWN else ''}")
+        said += [self.told] * bool(self.told)
         return "; ".join(said)
+
+    @property
+    def told(self) -> str:
+        """What it printed, in one line, clipped; empty where it printed nothing."""
+        text = " ".join(self.printed.split())
+        return f"it printed: {text[:SHOWN]}{' ...' if len(text) > SHOWN else ''}" if text else ""
 
 
 #: Settings that are everyone's: how each is read, and how it is put back.

@@ -16,7 +16,7 @@ from oracle.diagnosis.advice import Advice
 from oracle.diagnosis.evidence import Slot, named_slots
 from oracle.discrepancy import Row
 from oracle.doors import decay, otherwise
-from oracle.doors.contract import duty
+from oracle.doors.contract import duty, own_scale, printed
 from oracle.doors.drawing import Setup
 from oracle.doors.guard import SETTINGS, Outcome, guarded
 from oracle.doors.reading import Reader
@@ -114,9 +114,10 @@ class Judged:
 
     def _duties(self) -> Iterator[Row]:
         (params, x, y), first, second = self.calls
+        name, form = self.case.name, self.reader.form
+        yield from printed(name, first)
         if first.error:
             return
-        name, form = self.case.name, self.reader.form
         for what, found, wanted in (
             ("params", self._in_a_row(params), self._in_a_row(self.reader.symbols(self.case.params))),
             ("x", x, form.data_out(self.case.x)),
@@ -154,15 +155,14 @@ class Judged:
         """The rounding scales of these arrays in one row: who adds up in another order each time is right."""
         known = {slot: self.scale.through.get(self.names[slot], 0.0) for slot in slots}
         fitting = {slot: scale if np.shape(scale) == self.given[slot].shape else 0.0 for slot, scale in known.items()}
-        return np.concatenate([np.broadcast_to(scale, self.given[slot].shape).ravel() for slot, scale in fitting.items()])
+        own = {slot: own_scale(self.given[slot], scale) for slot, scale in fitting.items()}
+        return np.concatenate([np.broadcast_to(scale, self.given[slot].shape).ravel() for slot, scale in own.items()])
 
     @cached_property
     def advice(self) -> Advice:
         """Where it goes wrong and which mistake it is; what it owes besides."""
         hints = [f"{row.symbol}: {row.note}" for row in self.rows if row.comparison == CONTRACT and Verdict(row.verdict).fails]
         _, first, _ = self.calls
-        if first.printed:
-            hints.append(first.notes)
         if first.error:
             return _plain_advice(self.case.name, first.error, hints)
         passed = {row.symbol for row in self.rows if not Verdict(row.verdict).fails}

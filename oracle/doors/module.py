@@ -14,6 +14,7 @@ from oracle.discrepancy import Row
 from oracle.doors.advising import advise
 from oracle.doors.assembly import explained
 from oracle.doors.candidates import Given, give, name_of
+from oracle.doors.contract import printed
 from oracle.doors.duties import accumulation, duties
 from oracle.doors.errors import DoorError
 from oracle.doors.examine import compared
@@ -21,6 +22,7 @@ from oracle.doors.function import cases, chosen
 from oracle.doors.pairing import Pairing
 from oracle.doors.posing import Posed
 from oracle.doors.session import checked_numbers, input_names
+from oracle.doors.uneven import UNEVEN, uneven
 from oracle.doors.walking import Site
 from oracle.doors.whole import Unit
 from oracle.tables import END_TO_END, table
@@ -51,8 +53,8 @@ def check_module(
 
     inputs     tensors, arrays or descriptions such as "4x7", as in `check_function`
     mapping    the candidate's name by the reference's, for submodules or parameters that have another
-    load       give the candidate the reference's parameters and buffers; and once more with others in place of parameters that
-               are all equal, which hide mistakes. Both modules are copied, and stay as they are
+    load       give the candidate the reference's parameters and buffers; and once more with others in place of those that are
+               all equal, which hide mistakes. Both modules are copied, and stay as they are
     upstreams  how many random upstream gradients
     dtype      the dtype of real inputs that are described
     timeout    seconds that one call of the candidate may take
@@ -70,8 +72,7 @@ def check_module(
     rows: list[Row] = []
     advice: dict[str, Advice] = {}
     drawn = [(pair, label, given) for label, given in cases(inputs, names, (), None, chosen(dtype), kind, seed, pair.held)]
-    if load and (other := pair.uneven(seed)):
-        drawn.insert(1, (other, f"{drawn[0][1]}, uneven parameters", drawn[0][2]))
+    drawn[1:1] = _uneven(*drawn[0], seed)
     for number, (paired, label, given) in enumerate(drawn):
         try:
             posed = Posed(paired, given, paired.held, upstreams, seed, timeout, f"{called}/{label}", called)
@@ -84,10 +85,21 @@ def check_module(
         if any(Verdict(row.verdict).fails for row in door.rows):
             said = door.advice
             advice.setdefault(said.location, said)
+        if door.given.outcome.late:
+            break
     seconds = time.perf_counter() - begin
     return Report(
         table(rows), diagnoses=tuple(advice.values()), seed=seed, seconds=seconds, command=f"oracle.check_module of {called}"
     )
+
+
+def _uneven(
+    pair: Pairing, label: str, given: Mapping[str, torch.Tensor], seed: int
+) -> list[tuple[Pairing, str, dict[str, torch.Tensor]]]:
+    """A case once more with other numbers in place of those that are all equal, if there are any."""
+    other = pair.uneven(seed) if pair.load else None
+    numbers = uneven({name: value for name, value in given.items() if value.requires_grad}, seed)
+    return [(other or pair, f"{label}, {UNEVEN}", {**given, **numbers})] if other or numbers else []
 
 
 @dataclass(frozen=True)
@@ -121,8 +133,9 @@ class _Door:
     @cached_property
     def _duties(self) -> list[Row]:
         """What the module owes besides its numbers, as a function of its inputs."""
+        said = list(printed(self.posed.whole.case, self.given.outcome, module=self.posed.called))
         if self.given.failure:
-            return []
+            return said
         candidate, question = self.posed.flat, self.posed.measured
         given = give(candidate, question.inputs, question.params, question.upstreams, question.seed)
         return [*duties(candidate, question, given), *accumulation(candidate, question, given)]
@@ -142,7 +155,7 @@ class _Door:
         if not self.units:
             plain = self.posed.measured
             given = give(self.posed.flat, plain.inputs, plain.params, plain.upstreams, plain.seed)
-            return advise(self.posed.alone, plain, [*compared(plain, given), *self._duties])
+            return advise(self.posed.alone, plain, given, [*compared(plain, given), *self._duties])
         if any(Verdict(row.verdict).fails for row in through):
             lines, matches = explained(self.posed.whole, self.given.values, through, self.units, self.posed.walk.seen)
             return Advice(case, lines[0].text, True, tuple(matches), tuple(lines))
@@ -155,7 +168,7 @@ class _Door:
         lines: list[Line] = []
         matches: list[dict[str, Any]] = []
         for unit in units:
-            said = advise(unit.session, unit.question, unit.compared, example=not lines)
+            said = advise(unit.session, unit.question, unit.given, unit.compared, example=not lines)
             if not lines:
                 words = [Line(*line) for line in said.lines]
                 what = "input" if unit.forward else "input and upstream gradient"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from oracle.doors.errors import DoorError
 from oracle.doors.session import checked_parameters
-from oracle.inputs import generator
+from oracle.doors.uneven import shared, uneven
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,15 @@ class Pairing:
         return {name: value.detach().clone().requires_grad_(value.requires_grad) for name, value in named}
 
     def uneven(self, seed: int) -> "Pairing | None":
-        """The same with other parameters in place of those that are all equal, as a layer norm's are at first; None without any.
-
-        A weight that is 1 everywhere hides that it is forgotten.
-        """
+        """The same with other parameters, and buffers of both, in place of those that are all equal; None without any."""
         other = type(self)(copy.deepcopy(self.candidate), copy.deepcopy(self.reference), self.mapping, self.load)
-        rng, changed = generator(seed, "uneven"), False
+        held = dict(other.reference.named_parameters()) | shared(other.reference, other.candidate, other.theirs)
+        numbers = uneven(held, seed)
         with torch.no_grad():
-            for value in other.reference.parameters():
-                if value.is_floating_point() and value.numel() > 1 and bool((value == value.flatten()[0]).all()):
-                    value.add_(torch.from_numpy(rng.uniform(-0.5, 0.5, tuple(value.shape))))
-                    changed = True
+            for name, value in numbers.items():
+                held[name].copy_(value)
         other._loaded()
-        return other if changed else None
+        return other if numbers else None
 
     def units(self) -> Iterator[tuple[str, torch.nn.Module, torch.nn.Module]]:
         """The submodules of the reference that have none of their own, with the candidate's; those that it has.

@@ -23,6 +23,8 @@ from oracle.rounding.callables import (
     Upstream,
     callable_scales,
     callable_sides,
+    forward,
+    random_from,
     run,
 )
 from oracle.twins import to_numpy
@@ -121,7 +123,8 @@ def ask(
     """
     shown = ", ".join(f"{name} {tuple(value.shape)}" for name, value in inputs.items())
     try:
-        outputs = list(run(reference, inputs, params, [], seed=seed).values())
+        with random_from(seed), torch.enable_grad():
+            outputs, leaves = forward(reference, inputs, params)
     except NotATensorError as error:
         raise DoorError(f"the reference is written in torch: {error}") from error
     except TypeError as error:
@@ -131,6 +134,11 @@ def ask(
         raise DoorError(f"the reference raises {type(error).__name__} for {shown}: {first} Do the shapes fit it?") from error
     if not any(output.is_floating_point() for output in outputs):
         raise DoorError(f"the reference returns floating-point numbers; got {', '.join(str(out.dtype) for out in outputs)}.")
+    if not any(output.requires_grad for output in outputs):
+        raise DoorError(
+            f"the reference is differentiable by autograd; no gradient flows from its output to {', '.join(leaves)}. "
+            "Does it detach, go through NumPy, or compute under torch.no_grad()?"
+        )
     rng = generator(seed, case)
     drawn = tuple(_upstream(outputs, rng, constant=ways > 1 and way == ways - 1) for way in range(ways))
     return Question(case, module, reference, inputs, params, drawn, seed)

@@ -4,11 +4,13 @@ A record is recognised by its numbers alone, in either layout: features first or
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from manualbp import Activation, Layer, Linear, Loss, Network, Trace, catalogue
 from manualbp.layer import Record
@@ -17,12 +19,15 @@ from oracle.alone import UPSTREAM
 from oracle.case import Case
 from oracle.diagnosis import Diagnosis, diagnose
 from oracle.diagnosis.evidence import Slot, furthest
+from oracle.doors.errors import DoorError
 from oracle.doors.question import Array, Question, array_of
 from oracle.rounding import scales
 from oracle.rounding.callables import Of
 from oracle.torch_run import torch_run
 from oracle.verdict import TOLERANCE
 
+#: Numbers up to this size are looked at as they are.
+MODERATE = 4.0
 #: From an array of theirs to one of manualbp's, of the same elements.
 Arrange = Callable[[Array], Array]
 
@@ -105,11 +110,38 @@ class _Seen:
 
 
 def recognise(question: Question, upstream: int = 0) -> Recognised | None:
-    """The record, or the Linear with an activation behind it, that gives the reference's output on these inputs."""
+    """The record, or the Linear with an activation behind it, that gives the reference's output on these inputs.
+
+    Far out many functions are alike: it has to give the output at moderate numbers as well.
+    """
+    found = _recognised(question, upstream)
+    tamed = {name: _tamed(value) for name, value in question.inputs.items()}
+    if all(torch.equal(value, question.inputs[name]) for name, value in tamed.items()):
+        return next(found, None)
+    moderate = replace(question, inputs=tamed)
+    try:
+        known = [(each.case.network, each.output) for each in _recognised(moderate, upstream)]
+    except (RuntimeError, ValueError, IndexError, DoorError):  # they are not for the reference
+        return next(found, None)
+    return next((each for each in found if (each.case.network, each.output) in known), None)
+
+
+def _tamed(value: Tensor) -> Tensor:
+    """The numbers of the same signs, those that are large drawn in; in place of NaN, which is like NaN, a number."""
+    plain = value.detach()
+    if not plain.is_floating_point():
+        return value
+    drawn_in = plain.nan_to_num(0.5)  # infinity becomes the largest number
+    drawn_in = drawn_in.sign() * drawn_in.abs().log1p().log1p()
+    return torch.where(plain.abs() <= MODERATE, plain, drawn_in).requires_grad_(value.requires_grad)
+
+
+def _recognised(question: Question, upstream: int) -> Iterator[Recognised]:
+    """Every record that gives the output, the simplest first."""
     of = Of("output", "0")
     given = question.upstreams[upstream][0]
     if sum(each.kind == "output" for each in question.answers) != 1 or given is None:
-        return None
+        return
     held = {**question.inputs, **question.params}
     seen = _Seen(
         question,
@@ -121,9 +153,7 @@ def recognise(question: Question, upstream: int = 0) -> Recognised | None:
     )
     with np.errstate(all="ignore"):
         for kind in (_activations, _linear, _losses):
-            for found in kind(seen):
-                return found
-    return None
+            yield from kind(seen)
 
 
 def kinks_of(question: Question) -> tuple[float, ...]:

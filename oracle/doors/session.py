@@ -1,7 +1,7 @@
 """One check: the candidate at all numbers that were asked for, and the diagnosis of the first at which it fails."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from oracle.doors.examine import compared
 from oracle.doors.generate import ODD_SIZES
 from oracle.doors.large import Selection, selection, told
 from oracle.doors.question import Named, Question, ask
+from oracle.doors.uneven import UNEVEN, shared, uneven
 from oracle.rounding.callables import run
 from oracle.tables import table
 from oracle.verdict import Verdict
@@ -46,11 +47,11 @@ class Session:
         begin, cost = time.perf_counter(), time.process_time()
         rows: list[Row] = []
         largest: Question | None = None
-        failing: dict[frozenset[str], tuple[Question, list[Row]]] = {}
-        for number, (label, inputs) in enumerate(cases):
+        failing: dict[frozenset[str], tuple[Session, Question, Given, list[Row]]] = {}
+        for number, (session, label, inputs) in enumerate(self._asked(cases)):
             try:
-                question = self.ask(label, inputs)
-                found = self.rows(question, duties=number == 0 or label.endswith(ODD_SIZES))
+                question = session.ask(label, inputs)
+                given, found = session.rows(question, duties=number == 0 or label.endswith(ODD_SIZES))
             except DoorError:
                 if number == 0:
                     raise
@@ -60,11 +61,26 @@ class Session:
             rows += found
             wrong = frozenset(row.quantity for row in found if Verdict(row.verdict).fails)
             if wrong:
-                failing.setdefault(wrong, (question, found))  # what fails elsewhere as well is one fault
-        advice = [advise(self, question, found) for question, found in list(failing.values())[:DIAGNOSED]]
+                failing.setdefault(wrong, (session, question, given, found))  # what fails elsewhere as well is one fault
+            if given.outcome.late:  # and would be waited for each time
+                break
+        advice = [advise(*each) for each in list(failing.values())[:DIAGNOSED]]
         seconds, cost = time.perf_counter() - begin, time.process_time() - cost
         passes = cost / one_pass(largest) if largest else float("nan")
         return Report(table(rows), diagnoses=advice, seed=self.seed, seconds=seconds, command=command, passes=passes)
+
+    def _asked(self, cases: Iterable[tuple[str, Mapping[str, Tensor]]]) -> Iterator[tuple["Session", str, Named]]:
+        """The cases; behind the first the same with other numbers in place of those that are all equal, if there are any."""
+        candidate = self.candidate
+        function, mapping = (candidate.function, candidate.mapping) if isinstance(candidate, TorchCandidate) else (None, {})
+        for number, (label, inputs) in enumerate(cases):
+            yield self, label, inputs
+            if number:
+                continue
+            held = {**self.params, **shared(self.reference, function, lambda name: mapping.get(name, name))}
+            params, numbers = uneven(held, self.seed), uneven({k: v for k, v in inputs.items() if v.requires_grad}, self.seed)
+            if params or numbers:
+                yield replace(self, params={**self.params, **params}), f"{label}, {UNEVEN}", {**inputs, **numbers}
 
     def ask(self, label: str, inputs: Named) -> Question:
         """The question at these inputs. Raises DoorError where the reference does not take them."""
@@ -78,17 +94,17 @@ class Session:
             raise DoorError(f"the reference raises {type(error).__name__} on its way back: {first}") from error
         return question
 
-    def rows(self, question: Question, *, duties: bool = True) -> list[Row]:
-        """Every row of a question, with those of the duties or without."""
+    def rows(self, question: Question, *, duties: bool = True) -> tuple[Given, list[Row]]:
+        """What the candidate gives, and every row of a question, with those of the duties or without."""
         if question.size <= self.max_elements:
             given = self.give(question)
-            return [*compared(question, given), *(self._duties(question, given) if duties else ())]
+            return given, [*compared(question, given), *(self._duties(question, given) if duties else ())]
         if len(question.upstreams) > 2:
             question = replace(question, upstreams=(question.upstreams[0], question.upstreams[-1]))
         given = self.give(question)
         selected = selection(question, given)
         found = told(selected, question, compared(selected.question, selected.given))
-        return found + self._duties(*self._of_part(question, given, selected)) if duties else found
+        return given, found + self._duties(*self._of_part(question, given, selected)) if duties else found
 
     def give(self, question: Question) -> Given:
         """What the candidate gives."""

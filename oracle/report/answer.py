@@ -45,6 +45,8 @@ class Answer:
 
     def explain(self) -> str:
         """All of it as text: every row that fails, as many that agree as help to see where, and the diagnosis."""
+        from oracle.report.words import remarks
+
         failing = self.failing
         others = self.table.drop(failing.index)
         title = (
@@ -52,7 +54,7 @@ class Answer:
             if len(failing)
             else f"all {len(self.table)} comparisons agree"
         )
-        parts = [title, _text(failing), self.diagnosis]
+        parts = [title, _text(failing), self.diagnosis, *remarks(self.table)]
         parts += [f"What agrees:\n{_text(others.head(AGREEING))}" if len(others) else ""]
         parts += [f"{len(others) - AGREEING} more agree." if len(others) > AGREEING else ""]
         parts += [f"It cost {self.passes:.0f} passes forward and back of the reference." if self.passes == self.passes else ""]

@@ -18,7 +18,7 @@ from oracle.discrepancy import NOT_FINITE
 from oracle.inputs import repeat_command
 from oracle.report.answer import Answer
 from oracle.report.parts import Named, Parts, named, parts
-from oracle.report.words import answer, reasons
+from oracle.report.words import answer, reasons, remarks
 from oracle.suite import parse
 from oracle.tables import LAYERWISE
 from oracle.verdict import TOLERANCE, Verdict
@@ -186,6 +186,7 @@ class Report(Answer):
             "ok": self.ok,
             "answer": answer(self),
             "reasons": reasons(self),
+            "remarks": remarks(self.table),
             "command": self.command,
             "versions": self.versions,
             "seed": self.seed,

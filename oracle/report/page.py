@@ -7,7 +7,7 @@ from oracle.report.embedded import LONGEST, pack
 from oracle.report.environment import environment, filled
 from oracle.report.grid import MARKS, SHADES, activation_by_loss, layer_by_quantity, layer_key
 from oracle.report.text import breakable, clip, markdown_code, markdown_text, record_names, short, sigmas
-from oracle.report.words import answer, reasons
+from oracle.report.words import answer, reasons, remarks
 
 if TYPE_CHECKING:
     from oracle.report.model import Report
@@ -41,6 +41,7 @@ def render(report: "Report", template: str) -> str:
         "training": report.training,
         "answer": answer(report),
         "reasons": reasons(report),
+        "remarks": remarks(report.table),
         "activations": activation_by_loss(report),
         "layers": layer_by_quantity(report),
         "layer_key": layer_key(report.table),

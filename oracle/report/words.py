@@ -3,9 +3,12 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from oracle.tables import PRINTED
 from oracle.verdict import TOLERANCE, Verdict
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from oracle.report.model import Report
 
 #: Sentences about why something fails.
@@ -36,6 +39,12 @@ def answer(report: "Report") -> str:
     return " ".join([f"{start}: by hand and autograd differ by rounding alone{most}.{shared}", *settled])
 
 
+def remarks(table: "DataFrame") -> list[str]:
+    """What is told and is no fault: what a candidate printed, once."""
+    rows = table[table["quantity"] == PRINTED]
+    return list(dict.fromkeys(f"{row.module}: {row.note}" for row in rows.itertuples()))[:REASONS]
+
+
 def reasons(report: "Report") -> list[str]:
     """Why it fails, in a sentence for each explanation that the diagnosed cases have, the most frequent first."""
     first: dict[str, str] = {}
@@ -45,12 +54,13 @@ def reasons(report: "Report") -> list[str]:
         for match in advice.matches:
             named.setdefault(match["match"], []).append(match["name"])
         told = " or ".join(dict.fromkeys(" and ".join(f"“{name}”" for name in dict.fromkeys(names)) for names in named.values()))
-        why = f"it looks like {told}" if told else "no mistake of the catalogue gives these numbers"
+        compared = any(kind == "far" for kind, _ in advice.lines)
+        why = f"it looks like {told}" if told else "no mistake of the catalogue gives these numbers" if compared else ""
         first.setdefault(why, advice.location)
         count[why] += 1
     total = len(report.diagnoses)
     lines = [
-        f"{first[why]}: {why}" + (f" ({number} of {total} diagnosed cases)." if total > 1 else ".")
+        f"{first[why]}{f': {why}' if why else ''}" + (f" ({number} of {total} diagnosed cases)." if total > 1 else ".")
         for why, number in count.most_common()
     ]
     more = len(lines) - REASONS

@@ -62,18 +62,11 @@ def run(
     What requires a gradient gets one: zeros where nothing flows back to it. `upstreams` holds for each way back a tensor for each
     output, None for those that are not real numbers. Nothing that is passed is changed; random numbers start at `seed`.
     """
-    given, own = ({name: _leaf(value, wide=wide) for name, value in each.items()} for each in (inputs, params))
-    if isinstance(function, torch.nn.Module):
-        own = {**{name: _leaf(value.detach(), wide=wide) for name, value in function.named_buffers()}, **own}
     looked_at = keep or (lambda _, tensor: tensor)
     found: dict[Of, Tensor] = {}
     with random_from(seed), sdpa_kernel(SDPBackend.MATH) if wide else nullcontext(), torch.enable_grad():
         with mode or nullcontext(), PlainOperations() if plain else nullcontext():
-            module = function if isinstance(function, torch.nn.Module) else None
-            outputs = outputs_of(
-                functional_call(module, own, tuple(given.values())) if module is not None else function(*given.values())
-            )
-        leaves = {name: leaf for name, leaf in {**given, **own}.items() if leaf.requires_grad}
+            outputs, leaves = forward(function, inputs, params, wide=wide)
         for number, output in enumerate(outputs):
             of = Of("output", str(number))
             found[of] = looked_at(of, output.detach())
@@ -84,6 +77,19 @@ def run(
                 of = Of("gradient", name, number)
                 found[of] = looked_at(of, grad)
     return found
+
+
+def forward(
+    function: Callable[..., Any], inputs: Named, params: Named, *, wide: bool = False
+) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    """The outputs, in the graph of the numbers that they are made of, and those of them that require a gradient, by name."""
+    given, own = ({name: _leaf(value, wide=wide) for name, value in each.items()} for each in (inputs, params))
+    if isinstance(function, torch.nn.Module):
+        held = {name: _leaf(value.detach(), wide=wide) for name, value in function.named_buffers()} | own
+        result = functional_call(function, held, tuple(given.values()))
+    else:
+        result = function(*given.values())
+    return outputs_of(result), {name: leaf for name, leaf in {**given, **own}.items() if leaf.requires_grad}
 
 
 def _back(pairs: Sequence[tuple[Tensor, Tensor]], leaves: Named, mode: Any, *, wide: bool, again: bool) -> dict[str, Tensor]:
