@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -71,7 +70,7 @@ def show_report(console: Console, report: "Report") -> None:
         console.print(f"  {clip(row['case'])}", soft_wrap=True, highlight=False, markup=False)
         where = f"    layer {row['layer']} {clip(row['module'])}, {row['comparison']}: {row['symbol']} "
         console.print(Text.assemble(where, _verdict(row["verdict"])), soft_wrap=True)
-        seen = f"by hand {_number(row['candidate'])}, autograd {_number(row['reference'])} at {row['worst_index']}"
+        seen = f"by hand {row['candidate']:.3g}, autograd {row['reference']:.3g} at {row['worst_index']}"
         off = f"{_number(row['sigmas'])} sigmas off"
         details = [off] * (row["sigmas"] > 0) + [seen] * bool(row["worst_index"]) + [clip(row["note"])] * bool(row["note"])
         console.print(f"      {'; '.join(details)}", style="dim", soft_wrap=True, highlight=False, markup=False)
@@ -82,7 +81,9 @@ def show_report(console: Console, report: "Report") -> None:
         console.print(Text(advice.location, style="bold red"))
         console.print(Text(f"  {advice.case}", style="dim"), soft_wrap=True)
         for kind, text in advice.lines[1:]:
-            console.print(Padding(Text(text, style=_ADVICE.get(kind, "")), (0, 0, 0, 2)))
+            for line in Text(text, style=_ADVICE.get(kind, "")).wrap(console, max(console.width - 2, 20)):
+                line.rstrip()
+                console.print(Text("  ") + line, soft_wrap=True)
         _show_command(console, "  To see it again:", report.repeat(advice.case))
     if not report.diagnoses:
         _show_command(console, "\nTo repeat the first:", report.repeat(failing.iloc[0]["case"]))

@@ -271,6 +271,37 @@ def test_nor_do_buffers_that_are_1_everywhere():
     assert set(report.failing["quantity"]) == {"output"}
 
 
+# What a report looks like where somebody prints it.
+
+
+def test_a_report_prints_as_its_text_and_shows_as_its_answer():
+    report = failing(square(backward=lambda x, grad: 2 * x * grad * (1 + 1e-3)))[1]
+    assert str(report) == report.explain()
+    assert repr(report) == f"<Report: {len(report.failing)} of {len(report.table)} comparisons fail>"
+    assert "In Square/float32/5x7/given." in str(report)
+
+
+def test_a_factor_next_to_1_is_told_with_what_is_beyond_it():
+    report = failing(square(backward=lambda x, grad: 2 * x * grad * (1 - 1e-9)), "5x7", dtype="float64")[1]
+    assert "times a constant, 1 - 1e-09" in report.diagnosis
+
+
+def test_an_output_is_no_gradient():
+    report = failing(square(forward=lambda x: 2 * x * x))[1]
+    assert "output is the right output times 2, exactly." in report.diagnosis
+
+
+def test_modules_are_converted_as_the_inputs_are():
+    candidate, reference = torch.nn.Linear(7, 3), torch.nn.Linear(7, 3)
+    report = oracle.check_function(candidate, reference, "5x7", dtype="float64")
+    assert report.ok
+    assert set(report.table["dtype"]) == {"float64"}
+    assert candidate.weight.dtype == torch.float32
+    chains = [torch.nn.Sequential(each) for each in (candidate, reference)]
+    assert oracle.check_module(*chains, "5x7", dtype=torch.float64).ok
+    assert set(oracle.check_function(candidate.double(), reference.double(), "5x7").table["dtype"]) == {"float64"}
+
+
 # Candidates that give nothing, or something else.
 
 
@@ -280,8 +311,38 @@ def test_one_that_raises_says_what():
 
     quantities, report = failing(square(backward=backward))
     assert quantities == {"dC/dx"}
-    assert "ZeroDivisionError: by hand" in report.diagnosis
+    assert "ZeroDivisionError: by hand (line" in report.diagnosis
+    assert 'raise ZeroDivisionError("by hand")' in report.diagnosis
     assert set(report.failing["verdict"]) == {"missing"}
+
+
+def test_the_line_that_is_told_is_the_candidates_own_not_that_of_a_library():
+    def forward(x):
+        return functional.linear(x, torch.ones(2, 3))
+
+    report = failing(forward)[1]
+    assert ": return functional.linear(x, torch.ones(2, 3)))" in report.diagnosis
+    assert ".." not in report.diagnosis
+
+
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit])
+def test_nothing_that_it_raises_comes_through_but_an_interrupt(error):
+    def forward(x):
+        raise error
+
+    assert error.__name__ in failing(forward)[1].diagnosis
+
+    def interrupted(x):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        oracle.check_function(interrupted, reference, X)
+
+
+def test_numpy_functions_are_sent_to_the_other_door():
+    report = failing(lambda x: np.square(x.detach().numpy()))[1]
+    assert "oracle.check_backward, or --backward" in report.diagnosis
+    assert "check_backward" not in failing(lambda x: x.nothing)[1].diagnosis
 
 
 @pytest.mark.parametrize("wait", [lambda: time.sleep(60), lambda: [None for _ in iter(int, 1)]], ids=["sleep", "loop"])
@@ -341,7 +402,7 @@ def test_outputs_are_a_tuple_and_each_has_its_gradient():
     assert "forward pass" in report.diagnosis
     assert failing(lambda x: x.sin(), reference=both)[0] >= {"output 1", "dC/dx"}
     report = failing(lambda x: (*both(x), x), reference=both)[1]
-    assert "it returns 3 outputs, and the reference 2" in report.diagnosis
+    assert "the candidate returns 3 outputs, and the reference 2 outputs" in report.diagnosis
 
 
 def test_only_what_requires_a_gradient_is_asked_for_one():
@@ -532,7 +593,9 @@ def test_large_arrays_of_every_kind_agree_and_a_wrong_one_does_not(function, sha
         ((torch.sin, torch.sin, torch.ones(3, dtype=torch.complex64)), {}, "real numbers"),
         ((torch.sin, torch.sin, torch.ones(0, 3)), {}, "at least one element"),
         ((torch.sin, torch.sin, "text"), {}, "described as 4x7"),
-        ((torch.sin, torch.sin, "0x7"), {}, "sizes from 1"),
+        ((functional.cross_entropy, functional.cross_entropy, "5x7", "5 labels 0"), {}, "labels a number of classes, from 1"),
+        ((torch.nn.Linear(7, 3), torch.nn.Linear(7, 3), X.double()), {}, "Do the dtypes fit"),
+        ((torch.sin, torch.sin, "0x7"), {}, "sizes, and labels a number of classes, from 1"),
         ((torch.sin, torch.sin, object()), {}, "array of numbers"),
         ((torch.add, torch.add, "5x7", X), {}, "all numbers, or all descriptions"),
         ((torch.add, torch.add, X, X.double()), {}, "one dtype"),

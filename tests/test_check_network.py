@@ -382,6 +382,32 @@ def test_wrong_numbers_that_round_otherwise_are_no_matter_of_memory():
     assert failing == {"dC/dW", "dC/db"}
 
 
+def columns(params, x, y):
+    """The course's, with biases (n, 1)."""
+    found = course(params | {name: params[name][:, 0] for name in ("b1", "b2") if params[name].ndim > 1}, x, y)
+    if params["b1"].ndim == 1:
+        raise ValueError("b1 has one axis")
+    return {name: found[name][:, None] if name in ("db1", "db2") else found[name] for name in ("dW1", "db1", "dW2", "db2")}
+
+
+def test_a_form_in_which_it_fits_is_told_once():
+    report = check_network(columns, NETWORK)
+    assert len(report.diagnoses) == 1
+    assert "It fits with bias='column'" in report.diagnosis
+    assert check_network(columns, NETWORK, bias="column").ok
+    rows = check_network(lambda params, x, y: course(params, x.T, y), NETWORK)
+    assert "It fits with layout='rows'" in rows.diagnosis
+    assert "It fits" not in check_network(raising, NETWORK).diagnosis
+
+
+def test_an_array_under_a_name_that_is_not_known_is_told():
+    def misspelt(params, x, y):
+        found = course(params, x, y)
+        return {"dW1": found["dW1"], "db1": found["db1"], "dWeight_last": found["dW2"], "db2": found["db2"]}
+
+    assert "Not read, since no parameter has such a name: dWeight_last." in check_network(misspelt, NETWORK).diagnosis
+
+
 def test_another_thread_can_be_interrupted_too():
     from threading import Thread
 
@@ -416,6 +442,9 @@ X, Y = np.ones((4, 6)), np.zeros(6, int)
         (NETWORK, {"layout": "row"}, "layout takes 'columns' or 'rows'"),
         (NETWORK, {"bias": "col"}, "bias takes"),
         (NETWORK, {"l2": "much"}, "l2 takes a number"),
+        (NETWORK, {"l2": lambda: 0.1}, "it raises TypeError"),
+        (NETWORK, {"dtype": "f32"}, "unknown dtype 'f32'. Did you mean float32?"),
+        (torch.nn.Sequential(torch.nn.Linear(4, 3)), {"loss": "MSELoss"}, "loss takes a loss of torch.nn or of manualbp"),
         (NETWORK, {"timeout": 0}, "timeout takes seconds"),
         (mb.Network((mb.Tanh(),), mb.MSELoss()), {}, "pass x"),
     ],

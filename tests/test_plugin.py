@@ -156,7 +156,7 @@ def test_a_failing_test_tells_every_failure_and_runs_to_its_end(ran):
     line = 1 + TESTS.split("\n").index('    gradient_oracle.check_function(right, torch.sin, "3x4", **QUICK)')
     assert f"test_them.py:{line}: oracle.check_function of right" in told  # the line that asks
     assert "dC/dx Square end to end" in told  # the table
-    assert "times 1/2, to" in told  # the diagnosis
+    assert "times 1/2, exactly" in told  # the diagnosis
     assert "the fault is in the forward pass" in told  # of the other check
     assert "and goes on" in told
     assert "Traceback" not in told
@@ -166,19 +166,19 @@ def test_a_failing_test_tells_every_failure_and_runs_to_its_end(ran):
 def test_what_fails_besides_the_checks_is_told_with_them_and_nothing_twice(ran):
     both = part(ran[1].stdout, "test_fails_by_itself_too")
     assert "my own words" in both
-    assert both.count("times 1/2, to") == 1
+    assert both.count("times 1/2, exactly") == 1
     raised = part(ran[1].stdout, "test_raises_itself")
     assert "GradientError" in raised
-    assert raised.count("times 1/2, to") <= 2  # the error, and its line in the traceback
+    assert raised.count("times 1/2, exactly") <= 2  # the error, and its line in the traceback
     assert "Captured gradient_oracle" not in raised
     assert "DoorError" in part(ran[1].stdout, "test_calls_it_wrongly")
-    assert "times 1/2, to" in part(ran[1].stdout, "ERROR at teardown of test_goes_well_until_its_end")
+    assert "times 1/2, exactly" in part(ran[1].stdout, "ERROR at teardown of test_goes_well_until_its_end")
 
 
 def test_junit_has_the_failure_and_nothing_of_ours_besides(ran):
     folder, _ = ran
     cases = {case.get("name"): case for case in ET.parse(folder / "junit.xml").iter("testcase")}
-    assert "times 1/2, to" in cases["test_two_of_three"].find("failure").text
+    assert "times 1/2, exactly" in cases["test_two_of_three"].find("failure").text
     assert cases["test_right"].find("properties") is None
 
 

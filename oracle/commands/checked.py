@@ -19,7 +19,7 @@ from oracle.doors.network import check_network
 from oracle.report import Report
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TargetReport(Report):
     """The report on one target; `definition` is the file and line where it is defined."""
 

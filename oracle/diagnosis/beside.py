@@ -32,6 +32,7 @@ class Beside:
     factors  constants that may be one too many or too few
     others   arrays that may be here in its place, by what they are
     given    arrays that it is computed from, by name
+    what     what it is: a gradient, an output
     """
 
     found: NDArray[Any]
@@ -42,6 +43,7 @@ class Beside:
     factors: tuple[Factor, ...] = ()
     others: tuple[tuple[str, NDArray[Any]], ...] = ()
     given: tuple[tuple[str, NDArray[Any]], ...] = ()
+    what: str = "gradient"
 
     def unit(self, predicted: Any) -> NDArray[np.float64]:
         """The rounding scale of anything as large as this."""

@@ -134,8 +134,7 @@ class Diagnosis:
         elif len(self.matches) > 1 and self.matches[0].is_mistake:
             yield Line("what", f"{len(self.matches)} explanations have the same effect here:")
         for match in self.matches:
-            fits = "exactly" if match.sigmas == 0 else f"to {_sigmas(match.sigmas)}"
-            yield Line("what", f"{self._named(match)}, {fits}.")
+            yield Line("what", f"{self._named(match)}, {fits(match.sigmas)}.")
             for part in dict.fromkeys((part.explanation, part.effect, part.formula) for part in match.parts):
                 explanation, effect, formula = part
                 yield Line("why", explanation)
@@ -158,6 +157,11 @@ class Diagnosis:
         for part in match.parts:
             places.setdefault(part.name, []).append(self.modules[part.position])
         return "It matches " + " and ".join(f"'{name}' in {', '.join(where)}" for name, where in places.items())
+
+
+def fits(sigmas: float) -> str:
+    """How well an explanation holds."""
+    return "exactly" if sigmas == 0 else f"to {_sigmas(sigmas)}"
 
 
 def _sigmas(distance: float) -> str:
@@ -191,20 +195,20 @@ def diagnose(
     location = locate(evidence)
     if not location.symbols:
         return Diagnosis(case, location)
-    fits = Search(evidence, location).fits()
-    if location.assembly and not fits:  # a step that happens to be right on autograd's numbers, and is not on others
+    found = Search(evidence, location).fits()
+    if location.assembly and not found:  # a step that happens to be right on autograd's numbers, and is not on others
         inferred = infer(evidence)
-        fits = Search(evidence, inferred).inferred()
-        location = inferred if fits else location
-    if location.inferred and not fits and (wider := infer(evidence, sums_prove=False)) != location:
-        fits = Search(evidence, wider).inferred()
-        location = wider if fits else location
+        found = Search(evidence, inferred).inferred()
+        location = inferred if found else location
+    if location.inferred and not found and (wider := infer(evidence, sums_prove=False)) != location:
+        found = Search(evidence, wider).inferred()
+        location = wider if found else location
     own = bool(evidence.own) and not (location.assembly or location.inferred)
     distances = evidence.own if own else evidence.distances
     here = [slot for slot in evidence.wrong(distances) if evidence.slots[slot].symbol in location.symbols]
     matches = tuple(
         Match(tuple(Part(m.name, at, m.explanation, m.effect, m.formula) for m, at in fit.planted), fit.sigmas, fit.whole)
-        for fit in fits
+        for fit in found
     )
     rules = {slot: f"{evidence.slots[slot].symbol} = {formula(case.network, evidence.slots[slot])}" for slot in here}
     known: tuple[str, ...] = ()

@@ -25,13 +25,14 @@ def likenesses(
     factors: Sequence[Factor] = (),
     others: Sequence[tuple[str, Any]] = (),
     given: Sequence[tuple[str, Any]] = (),
+    what: str = "gradient",
 ) -> list[Look]:
     """Everything that the array found looks like, best first, of what says most: the first kind of likeness that holds."""
     if found is None:
         return [Look("not given", 0.0, "The array is not returned at all, or the code that computes it raised.")]
     with np.errstate(all="ignore"):
         found, wanted, sigma = (np.asarray(array, np.float64) for array in (found, wanted, sigma))
-        beside = Beside(found, wanted, sigma, dtype, tuple(axes), tuple(factors), tuple(others), tuple(given))
+        beside = Beside(found, wanted, sigma, dtype, tuple(axes), tuple(factors), tuple(others), tuple(given), what)
         for kind in _KINDS:
             holding = [look for look in kind(beside) if look.sigmas <= beside.allowed]
             if holding:
@@ -70,9 +71,10 @@ def _factor(b: Beside) -> Iterator[Look]:
     sigmas, uncertain = b.sigmas(factor * b.wanted), b.allowed * size(b.unit(share))
     named = [(name, why) for name, value, why in b.factors if abs(factor - value) <= uncertain * abs(value)]
     for name, why in named:
-        yield Look(f"the right gradient times {name}", sigmas, why)
+        yield Look(f"the right {b.what} times {name}", sigmas, why)
     if not named:
-        yield Look(f"the right gradient times a constant, {factor:.4g}", sigmas, "A constant factor is missing, or one too many.")
+        shown = f"{factor:.4g}" if abs(factor - 1) > 1e-3 else f"1 {'-' if factor < 1 else '+'} {abs(factor - 1):.3g}"
+        yield Look(f"the right {b.what} times a constant, {shown}", sigmas, "A constant factor is missing, or one too many.")
 
 
 def usual_factors(counts: Mapping[str, int]) -> Iterator[Factor]:
@@ -92,7 +94,7 @@ def _arranged(b: Beside) -> Iterator[Look]:
     """The right numbers in another order."""
     found, wanted = b.found, b.wanted
     if wanted.ndim == 2:
-        yield Look("the right gradient, transposed", b.sigmas(wanted.T), "Transpose it, or swap the two factors of the product.")
+        yield Look(f"the right {b.what}, transposed", b.sigmas(wanted.T), "Transpose it, or swap the two factors of the product.")
     if found.shape != wanted.shape:
         if found.size == wanted.size:
             yield Look("the right numbers in another shape", b.sigmas(wanted.reshape(found.shape)), "Reshape it.")
@@ -100,14 +102,14 @@ def _arranged(b: Beside) -> Iterator[Look]:
     for axis, name in enumerate(b.axes):
         if wanted.shape[axis] > 1:
             flipped = np.flip(wanted, axis)
-            yield Look(f"the right gradient with its {name} in reverse order", b.sigmas(flipped), "The loop runs backwards.")
+            yield Look(f"the right {b.what} with its {name} in reverse order", b.sigmas(flipped), "The loop runs backwards.")
     for axis, name in enumerate(b.axes):
         order = _permutation(found, wanted, axis)
         if order is not None:
             moved = np.take(wanted, order, axis)
             shown = ", ".join(map(str, order[:8])) + (", ..." if len(order) > 8 else "")
             yield Look(
-                f"the right gradient with its {name} in another order ({shown})", b.sigmas(moved), f"An index of the {name}."
+                f"the right {b.what} with its {name} in another order ({shown})", b.sigmas(moved), f"An index of the {name}."
             )
 
 

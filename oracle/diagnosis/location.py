@@ -77,6 +77,7 @@ def _inferred_backward(evidence: Evidence, wrong: list[Slot], *, sums_prove: boo
     at = max(evidence.slots[slot].position for slot in wrong)
     here = [slot for slot in wrong if evidence.slots[slot].position == at]
     names = " and ".join(evidence.symbols(here))
+    come, are = ("comes", "is") if len(here) == 1 else ("come", "are")
     alone = all(slot.what == "parameter" for slot in here)
 
     def proves(slot: Slot) -> bool:
@@ -87,7 +88,7 @@ def _inferred_backward(evidence: Evidence, wrong: list[Slot], *, sums_prove: boo
     if alone and (right_here or behind):
         proof = ", ".join(evidence.symbols(right_here)) or "what comes after it on the way back"
         verb = "is" if len(right_here) < 2 else "are"
-        reason = f"Inferred: {names} alone is wrong and {proof} {verb} right, so what flows through this layer is right."
+        reason = f"Inferred: {names} alone {are} wrong and {proof} {verb} right, so what flows through this layer is right."
         return Location((at,), evidence.symbols(here), inferred=True, reason=reason)
     # The step that makes the upstream gradient of this layer is the last whose result is not known to be right.
     start = at
@@ -98,7 +99,7 @@ def _inferred_backward(evidence: Evidence, wrong: list[Slot], *, sums_prove: boo
             f"{_confirming(evidence, at + 1, proves)} before it is right" if at < evidence.count else "it is the first step back"
         )
         on = "" if behind else ", and nothing known behind it is right"
-        reason = f"Inferred: walking back from the loss, {names} comes first of what is wrong; {before}{on}."
+        reason = f"Inferred: walking back from the loss, {names} {come} first of what is wrong; {before}{on}."
         return Location((at,), evidence.symbols(here), inferred=True, reason=reason)
     between = [Slot("gradients", position) for position in range(start, at, -1)]
     suspects = [slot for slot in between if slot in evidence.slots] + here
@@ -106,7 +107,7 @@ def _inferred_backward(evidence: Evidence, wrong: list[Slot], *, sums_prove: boo
     verb = "is" if len(known) < 2 else "are"
     after = f"{' and '.join(evidence.symbols(known))} {verb} right" if known else "nothing before it is known"
     reason = (
-        f"Inferred, since the values in between are not given: {names} comes first of what is wrong, and {after}. "
+        f"Inferred, since the values in between are not given: {names} {come} first of what is wrong, and {after}. "
         f"The fault is in one of {', '.join(evidence.symbols(suspects))}."
     )
     return Location(tuple(range(start, at - 1, -1)), evidence.symbols(suspects), inferred=True, reason=reason)

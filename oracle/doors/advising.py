@@ -1,5 +1,6 @@
 """The advice for a function that fails: what is wrong, on a small input too, and which mistake it is."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,12 @@ import torch
 from oracle.diagnosis import Line, Part
 from oracle.diagnosis.advice import Advice
 from oracle.diagnosis.beside import Factor, Look
+from oracle.diagnosis.diagnosis import fits
 from oracle.diagnosis.evidence import apart
 from oracle.diagnosis.likenesses import likenesses, usual_factors
 from oracle.diagnosis.regions import about, told
 from oracle.discrepancy import Row
-from oracle.doors.candidates import Given, give
+from oracle.doors.candidates import Given, TorchCandidate, give
 from oracle.doors.errors import DoorError
 from oracle.doors.examine import compared
 from oracle.doors.question import Array, Question, array_of
@@ -42,7 +44,11 @@ def advise(session: "Session", question: Question, given: Given, rows: Sequence[
     """Say what is wrong: of the numbers if any are, with an `example` at small numbers; otherwise of the duties."""
     if given.failure:
         title = f"{question.module}: {given.failure}"
-        return Advice(question.case, title, False, (), (Line("title", title),))
+        numpy = isinstance(session.candidate, TorchCandidate) and re.search(r"numpy\(\)|got ndarray", given.failure)
+        hint = Line(
+            "known", "Is it written in NumPy? Then its backward is checked with it: oracle.check_backward, or --backward."
+        )
+        return Advice(question.case, title, False, (), (Line("title", title), *[hint] * bool(numpy)))
     failing = [row for row in rows if Verdict(row.verdict).fails]
     wrong = [row for row in failing if row.comparison == END_TO_END]
     lines, matches = _of_numbers(session, question, given, wrong, example=example) if wrong else ([], [])
@@ -83,9 +89,12 @@ def _of_numbers(
 def _drawn(session: "Session", question: Question, given: Given) -> Part | None:
     """That one of the two draws random numbers, and the other does not: with another seed it gives something else."""
     seed = question.seed + 1
-    other = give(session.candidate, question.inputs, question.params, question.upstreams, seed)
+    asked = (session.candidate, question.inputs, question.params, question.upstreams)
+    again, other, last = (give(*asked, each) for each in (question.seed, seed, question.seed))
+    if not (_equal(given, again) and _equal(given, last)):  # it keeps something
+        return None
     answers = run(question.reference, question.inputs, question.params, question.upstreams, seed=seed)
-    candidate = any(not _equal(found, other.values.get(of)) for of, found in given.values.items())
+    candidate = not _equal(given, other)
     reference = any(not torch.equal(found.nan_to_num(), answers[of].nan_to_num()) for of, found in question.answers.items())
     if candidate == reference:
         return None
@@ -94,8 +103,10 @@ def _drawn(session: "Session", question: Question, given: Given) -> Part | None:
     return Part(f"the {one} draws random numbers, and the {two} does not", 0, why, "", "", "random numbers")
 
 
-def _equal(one: Any, other: Any) -> bool:
-    return np.shape(one) == np.shape(other) and (one is other or np.array_equal(one, other, equal_nan=True))
+def _equal(one: Given, other: Given) -> bool:
+    """Whether two calls give the same to the last bit."""
+    pairs: list[tuple[Any, Any]] = [(found, other.values.get(of)) for of, found in one.values.items()]
+    return all(a is b or (np.shape(a) == np.shape(b) and np.array_equal(a, b, equal_nan=True)) for a, b in pairs)
 
 
 def _match(part: Part, sigmas: float = 0.0, number: int = 0) -> dict[str, Any]:
@@ -183,11 +194,11 @@ def _named(question: Question, given: Given, wrong: Sequence[Row]) -> tuple[list
     looks = {of: _looks(question, of, given.values.get(of)) for of in places if of.kind == "output" or of.upstream == first}
     simple = len(looks) == 1 and all(looks.values())  # of several arrays one slip says more than what each looks like
     slips = [] if forward or simple else slipped(question, given.values, first)
-    lines += [Line("what", f"It is as if {part.name}, to {sigmas:.3g} sigma. {part.explanation}") for sigmas, part in slips]
+    lines += [Line("what", f"It is as if {part.name}, {fits(sigmas)}. {part.explanation}") for sigmas, part in slips]
     matches = [_match(part, sigmas, number) for number, (sigmas, part) in enumerate(slips)]
     for of, like in () if slips else looks.items():
         name = question.quantity(of).name
-        lines += [Line("what", f"{name} is {look.name}, to {look.sigmas:.3g} sigma. {look.explanation}") for look in like[:3]]
+        lines += [Line("what", f"{name} is {look.name}, {fits(look.sigmas)}. {look.explanation}") for look in like[:3]]
         matches += [
             _match(Part(look.name, 0, look.explanation, "", "", name), look.sigmas, number)
             for number, look in enumerate(like, len(matches))
@@ -200,10 +211,10 @@ def _named(question: Question, given: Given, wrong: Sequence[Row]) -> tuple[list
 def _looks(question: Question, of: Of, found: Any) -> list[Look]:
     """What a wrong array looks like."""
     wanted, sigma = question.wanted[of], question.scales.sigma[of]
-    axes = [f"axis {number}" for number in range(wanted.ndim)] if wanted.ndim != 2 else ["rows", "columns"]
+    axes = [f"slices along axis {number}" for number in range(wanted.ndim)] if wanted.ndim != 2 else ["rows", "columns"]
     others = list(_others(question, of)) if of.kind == "gradient" else []
     given = [(name, _plain(value)) for name, value in question.inputs.items()]
-    return likenesses(found, wanted, sigma, question.dtype, axes, list(_factors(question)), others, given)
+    return likenesses(found, wanted, sigma, question.dtype, axes, list(_factors(question)), others, given, what=of.kind)
 
 
 def _region(question: Question, of: Of, found: Any) -> str:

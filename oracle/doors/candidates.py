@@ -1,7 +1,8 @@
 """The two kinds of candidates, called alike: a torch callable, and a pair of NumPy functions."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from oracle.doors.errors import FormError
 from oracle.doors.guard import Outcome, guarded
 from oracle.doors.question import Array, Named, array_of
 from oracle.rounding.callables import Of, Upstream, outputs_of, random_from
@@ -49,7 +51,7 @@ class Candidate(Protocol):
 
 
 def give(candidate: Candidate, inputs: Named, params: Named, upstreams: Sequence[Upstream], seed: int = 0) -> Given:
-    """Call a candidate under guard."""
+    """Call a candidate under guard. What it changes of the numbers that it is given is put back."""
     found: dict[Of, Any] = {}
     passed: dict[str, Pair] = {}
 
@@ -62,7 +64,20 @@ def give(candidate: Candidate, inputs: Named, params: Named, upstreams: Sequence
             finally:
                 np.random.set_state(state)  # noqa: NPY002
 
-    return Given(found, guarded(call, timeout=candidate.timeout), passed)
+    with put_back(inputs, upstreams):
+        return Given(found, guarded(call, timeout=candidate.timeout), passed)
+
+
+@contextmanager
+def put_back(inputs: Named, upstreams: Sequence[Upstream]) -> Iterator[None]:
+    """What is changed inside of the numbers of a question is put back; what is expanded belongs to none."""
+    numbers = [*inputs.values(), *(each for upstream in upstreams for each in upstream if each is not None)]
+    before = [each.detach().clone() for each in numbers]
+    yield
+    with torch.no_grad():
+        for each, earlier in zip(numbers, before, strict=True):
+            if 0 not in each.stride() and not torch.equal(each, earlier):
+                each.copy_(earlier)
 
 
 @dataclass
@@ -83,7 +98,7 @@ class TorchCandidate:
         found |= {Of("output", str(number)): array_of(output) for number, output in enumerate(outputs)}
         for upstream in upstreams[:1]:
             if len(upstream) != len(outputs):
-                raise ValueError(f"it returns {len(outputs)} outputs, and the reference {len(upstream)}")
+                raise FormError(f"the candidate returns {_count(outputs)}, and the reference {_count(upstream)}")
         leaves = {name: leaf for name, leaf in {**given, **own}.items() if leaf.requires_grad}
         for number, upstream in enumerate(upstreams):
             handed = [None if each is None else array_of(each) for each in upstream]
@@ -118,6 +133,10 @@ class TorchCandidate:
         }
 
 
+def _count(outputs: Sequence[Any]) -> str:
+    return f"{len(outputs)} output{'s' * (len(outputs) > 1)}"
+
+
 def _certain(tensor: Tensor | None) -> Tensor:
     assert tensor is not None
     return tensor
@@ -127,9 +146,7 @@ def _backward(outputs: Sequence[Tensor], upstream: Upstream, leaves: Named) -> d
     """The gradients as arrays; None where none flows back."""
     pairs = [(out, up.to(out.dtype)) for out, up in zip(outputs, upstream, strict=True) if up is not None]
     if not any(out.requires_grad for out, _ in pairs):
-        raise ValueError(
-            "the output does not require a gradient: is it computed under torch.no_grad(), or from detached numbers?"
-        )
+        raise FormError("the output does not require a gradient: is it computed under torch.no_grad(), or from detached numbers?")
     given, up = zip(*[pair for pair in pairs if pair[0].requires_grad], strict=True)
     grads = torch.autograd.grad(given, list(leaves.values()), up, retain_graph=True, allow_unused=True)
     return {name: None if grad is None else array_of(grad) for name, grad in zip(leaves, grads, strict=True)}
@@ -163,17 +180,18 @@ class NumpyPair:
             result = self.backward(handed[0] if len(outputs) == 1 else tuple(handed), cache)
             found |= {Of("gradient", name, number): grad for name, grad in read_gradients(result, wanted, list(inputs)).items()}
             passed |= {
-                f"upstream gradient{f' {at + 1}' * (len(handed) > 1)}": Pair(*pair)
-                for at, pair in enumerate(zip(handed, copies, strict=True))
+                f"upstream gradient{f' {at + 1}' * (len(handed) > 1)}": Pair(after.copy(), earlier)
+                for at, (after, earlier) in enumerate(zip(handed, copies, strict=True))
             }
-            passed |= {f"cache, array {at}": Pair(*pair) for at, pair in enumerate(zip(arrays_in(cache), held, strict=False))}
-        passed |= {name: Pair(value, before[name]) for name, value in arrays.items()}
+            caches = enumerate(zip(arrays_in(cache), held, strict=False))
+            passed |= {f"cache, array {at}": Pair(after.copy(), earlier) for at, (after, earlier) in caches}
+        passed |= {name: Pair(value.copy(), before[name]) for name, value in arrays.items()}
 
     def _forward(self, arrays: Mapping[str, Array]) -> tuple[tuple[Any, ...], Any]:
         result = self.forward(*arrays.values())
         if not isinstance(result, tuple | list) or len(result) != 2:
             got = f"{len(result)} values" if isinstance(result, tuple | list) else type(result).__name__
-            raise TypeError(f"forward returns (output, cache); got {got}")
+            raise FormError(f"forward returns (output, cache); the candidate's returns {got}")
         output, cache = result
         return tuple(output) if isinstance(output, tuple) else (output,), cache
 
@@ -200,7 +218,7 @@ def _numbers(what: str, value: Any) -> Array:
     """A copy of an array. Raises TypeError where it holds no numbers."""
     array = np.array(value)
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
-        raise TypeError(f"{what} is an array of numbers; got {type(value).__name__} of dtype {array.dtype}")
+        raise FormError(f"{what} is an array of numbers; the candidate gives {type(value).__name__} of dtype {array.dtype}")
     return array
 
 
@@ -226,17 +244,15 @@ def read_gradients(result: Any, wanted: Sequence[str], names: Sequence[str]) -> 
             for key, value in result.items()
         }
         given = {name: by_name.get(name.casefold(), by_name.get(f"d{name.casefold()}")) for name in wanted}
-        if len([value for value in result.values() if value is not None]) and not any(
-            value is not None for value in given.values()
-        ):
-            raise ValueError(
-                f"backward returns gradients of {', '.join(wanted)}, as keys dx or x; got {', '.join(map(str, result))}"
-            )
+        known = {key for name in names for key in (name.casefold(), f"d{name.casefold()}")}
+        if any(value is None for value in given.values()) and not by_name.keys() <= known:
+            keys, got = f"d{wanted[0]} or {wanted[0]}", ", ".join(map(str, result))
+            raise FormError(f"backward returns gradients of {', '.join(wanted)}, as keys {keys}; got {got}")
     else:
         items = list(result) if isinstance(result, tuple | list) else [result]
         order = names if len(items) == len(names) else wanted
         if len(items) > len(order):
-            raise ValueError(f"backward returns gradients of {', '.join(wanted)}, in this order; got {len(items)} of them")
+            raise FormError(f"backward returns gradients of {', '.join(wanted)}, in this order; got {len(items)} of them")
         given = dict.fromkeys(wanted) | {name: item for name, item in zip(order, items, strict=False) if name in wanted}
     return {name: None if value is None else _numbers(f"the gradient of {name}", value) for name, value in given.items()}
 

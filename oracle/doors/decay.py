@@ -21,7 +21,13 @@ FORMULA = "dC/dW[l] = delta[l] a[l-1]^T + lambda W[l], with the lambda of the co
 
 def factor(l2: L2, case: Case) -> float:
     """The lambda of this case."""
-    found = l2(case.x.shape[-1]) if callable(l2) else l2
+    try:
+        found = l2(case.x.shape[-1]) if callable(l2) else l2
+    except Exception as error:
+        raised = f"{type(error).__name__}: {error}"
+        raise DoorError(
+            f"l2 takes a number, or a function of the batch size that gives one; calling it raises {raised}."
+        ) from error
     if isinstance(found, bool) or not isinstance(found, int | float | np.number) or not np.isfinite(found):
         raise DoorError(f"l2 takes a number, or a function of the batch size that gives one; got {found!r}.")
     return float(found)
@@ -77,13 +83,13 @@ class _Decay:
 
 def diagnosed(case: Case, reference: Trace, candidate: Trace, scale: Scales, told: float) -> Diagnosis | None:
     """The diagnosis of a candidate that is right but for an L2 term, of which `told` is taken off already; None for another."""
-    found = _found(case, reference, candidate, scale)
+    found = _found(case, reference, candidate, scale, told)
     if found is None:
         return None
     total = told + found.factor
     name, strength = "weight decay added", f"{total:.6g} W, or {total * case.x.shape[-1]:.6g} / m times W,"
     why = f"The gradient holds {strength} besides that of the loss. If it is meant, say so: l2=."
-    if told and abs(total) <= TOLERANCE * unit_roundoff(case.dtype) * abs(told):
+    if told and not total:
         name, why = "weight decay left out", f"The L2 term, {told:.6g} W, is in the cost and not in the gradient."
     elif told:
         name, why = (
@@ -103,8 +109,11 @@ def diagnosed(case: Case, reference: Trace, candidate: Trace, scale: Scales, tol
     return Diagnosis(case, location, (Match(parts, found.sigmas),))
 
 
-def _found(case: Case, reference: Trace, candidate: Trace, scale: Scales) -> _Decay | None:
-    """The one number c for which candidate - reference = c W in every weight; and in every other parameter, or nothing there."""
+def _found(case: Case, reference: Trace, candidate: Trace, scale: Scales, told: float) -> _Decay | None:
+    """The one number c for which candidate - reference = c W in every weight; and in every other parameter, or nothing there.
+
+    It is what was told of, with the other sign, where that fits: then the term is left out.
+    """
     names, weights = named_slots(case.network), _weights(case)
     others = {
         slot: case.params[slot.at][slot.name].astype(np.float64)
@@ -122,8 +131,12 @@ def _found(case: Case, reference: Trace, candidate: Trace, scale: Scales) -> _De
         unit = scale.through[names[slot]] + _rounded(case, slot.of(reference), term)
         return float(apart(differences[slot], term, unit).max(initial=0.0))
 
-    worst = max(off(slot, c * W) for slot, W in weights.items())
-    if not worst <= TOLERANCE or max(off(slot, 0 * W) for slot, W in weights.items()) <= TOLERANCE:
+    def furthest(c: float) -> float:
+        return max(off(slot, c * W) for slot, W in weights.items())
+
+    c = -told if told and furthest(-told) <= TOLERANCE else c
+    worst = furthest(c)
+    if not worst <= TOLERANCE or furthest(0.0) <= TOLERANCE:
         return None
     plain, decayed = (max((off(slot, share * own) for slot, own in others.items()), default=0.0) for share in (0.0, c))
     if not min(plain, decayed) <= TOLERANCE:

@@ -61,6 +61,8 @@ def described(model: torch.nn.Module, loss: torch.nn.Module | Loss | None) -> tu
     """
     if loss is None:
         raise DoorError("a torch.nn.Sequential takes a loss beside it: loss=torch.nn.MSELoss(); got none.")
+    if not isinstance(loss, torch.nn.Module | Loss):
+        raise DoorError(f"loss takes a loss of torch.nn or of manualbp, such as torch.nn.MSELoss(); got {loss!r}.")
     modules = list(modules_of(model))
     layers = tuple(_known(module, Layer) for module in modules)
     cost = loss if isinstance(loss, Loss) else _known(loss, Loss)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from oracle.diagnosis.evidence import furthest
 from oracle.discrepancy import Row
-from oracle.doors.candidates import Candidate, Given, TorchCandidate, give
+from oracle.doors.candidates import Candidate, Given, TorchCandidate, give, put_back
 from oracle.doors.contract import duty, own_scale, printed
 from oracle.doors.errors import DoorError
 from oracle.doors.guard import SETTINGS, guarded
@@ -65,7 +65,8 @@ def _second_calls(candidate: Candidate, question: Question, given: Given) -> Ite
     )
     none = "an upstream gradient of 0 does not give exactly 0"
     found = call(upstreams=nothing.upstreams)
-    zero = {of: array for of, array in nothing.wanted.items() if of.kind == "gradient"}
+    gradients = {of: array for of, array in nothing.wanted.items() if of.kind == "gradient"}
+    zero = {of: array if given.values.get(of) is None else np.zeros_like(given.values[of]) for of, array in gradients.items()}
     yield _all(nothing, "no upstream gradient", found, zero, none, scale=0.0)
     for layout, lay in LAYOUTS.items():
         laid = {name: _laid(value, lay) for name, value in inputs.items()}
@@ -111,7 +112,7 @@ def _expanded(question: Question, call: Callable[..., Given]) -> Iterator[Row]:
         wanted = call(written, upstreams=plain.upstreams)
         if not wanted.failure:
             found = call({**written, name: spread}, upstreams=plain.upstreams)
-            text = f"an {name} that is expanded (stride 0) gives something else: {ALLOCATE}"
+            text = f"where {name} is expanded (stride 0) it gives something else: {ALLOCATE}"
             yield _all(plain, f"expanded {name}", found, wanted.values, text)
 
 
@@ -170,6 +171,7 @@ def accumulation(candidate: TorchCandidate, question: Question, given: Given) ->
         with random_from(question.seed):
             found.update(candidate.twice(question.inputs, question.params, upstream))
 
-    outcome = guarded(twice, timeout=candidate.timeout)
+    with put_back(question.inputs, [upstream]):
+        outcome = guarded(twice, timeout=candidate.timeout)
     text = ".grad does not hold the sum of two ways back: does backward write into .grad, or return a buffer that it keeps?"
     yield _all(question, "gradients add up", Given(found, outcome), wanted, text, scale=2.0)

@@ -3,3 +3,7 @@
 
 class DoorError(ValueError):
     """The arguments do not fit each other; the message says which, what is expected, and the likely fix."""
+
+
+class FormError(ValueError):
+    """What a candidate returns has another form than is asked of it: a failing row, which says so in these words."""

@@ -1,7 +1,8 @@
 """How somebody else lays a network's arrays out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +63,17 @@ class Form:
         for name, given, known in (("layout", self.layout, LAYOUTS), ("bias", self.bias, tuple(BIASES))):
             if given not in known:
                 raise DoorError(f"{name} takes {' or '.join(map(repr, known))}; got {given!r}.")
+
+    def others(self) -> list["Form"]:
+        """Every other form of the same network, those first that differ in least."""
+        known = product(LAYOUTS, (False, True), BIASES)
+        forms = [replace(self, layout=layout, transposed=transposed, bias=bias) for layout, transposed, bias in known]
+        return sorted((form for form in forms if form != self), key=lambda form: len(form.beside(self)))
+
+    def beside(self, other: "Form") -> dict[str, Any]:
+        """The options in which it differs from another."""
+        mine = {name: getattr(self, name) for name in ("layout", "transposed", "bias")}
+        return {name: value for name, value in mine.items() if value != getattr(other, name)}
 
     def data_out(self, array: Any) -> Any:
         """An array (features, *extra, m) as theirs."""

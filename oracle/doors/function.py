@@ -10,6 +10,7 @@ from oracle.case import DTYPES, parse_dtype
 from oracle.doors.candidates import TorchCandidate, name_of
 from oracle.doors.errors import DoorError
 from oracle.doors.generate import USUAL, Kinks, check_regimes, described, inputs_like, numbers, to_dtype, variants
+from oracle.doors.pairing import copied
 from oracle.doors.question import ask, checked_dtype
 from oracle.doors.recognise import kinks_of
 from oracle.doors.session import Session, checked_callable, checked_numbers, differentiated, input_names
@@ -45,7 +46,8 @@ def check_function(
                   for which ordinary numbers, constant rows and degenerate shapes are drawn. Those that require a gradient are
                   differentiated, or all that are real numbers where none does
     upstreams     how many random upstream gradients, the last of several the same number everywhere; 0 is tried besides
-    dtype         the dtype of all real inputs; their own unless given, float32 for descriptions
+    dtype         the dtype of all real inputs, and of modules; their own unless given, and float32 or the reference's for
+                  descriptions
     regimes       what is drawn besides what is given, some of generic, kinks, extremes, constant, shapes
     domain        the domain of what is drawn: real, positive, negative, unit, or an Interval
     timeout       seconds that one call of the candidate may take
@@ -60,11 +62,20 @@ def check_function(
     checked_callable(candidate, "candidate", "MyFunction.apply")
     checked_callable(reference, "reference", "torch.nn.functional.gelu")
     checked_numbers(seed, timeout, upstreams=upstreams, max_elements=max_elements)
-    called = name or name_of(candidate)
+    called, kind = name or name_of(candidate), chosen(dtype)
+    candidate, reference = (in_dtype(each, kind) for each in (candidate, reference))
     params, mapping = _parameters(candidate, reference, parameters or {})
     session = Session(TorchCandidate(candidate, called, timeout, mapping), reference, params, upstreams, seed, max_elements)
     named = cases(
-        inputs, input_names(len(inputs), reference, candidate), regimes, domain, chosen(dtype), "float32", seed, params, reference
+        inputs,
+        input_names(len(inputs), reference, candidate),
+        regimes,
+        domain,
+        kind,
+        dtype_of(reference),
+        seed,
+        params,
+        reference,
     )
     return session.report(named, f"oracle.check_function of {called}")
 
@@ -80,6 +91,17 @@ def chosen(dtype: Any) -> str:
         return parse_dtype(text.removeprefix("torch."))
     except ValueError as error:
         raise DoorError(str(error)) from error
+
+
+def in_dtype(function: Any, kind: str) -> Any:
+    """A module's copy in this dtype, where one is named; anything else as it is. Raises DoorError for one that has no copy."""
+    return copied(function).to(getattr(torch, kind)) if kind and isinstance(function, torch.nn.Module) else function
+
+
+def dtype_of(function: Any) -> str:
+    """The dtype of a module's first parameter; float32 for anything else."""
+    held = function.parameters() if isinstance(function, torch.nn.Module) else ()
+    return next((str(value.dtype).removeprefix("torch.") for value in held), "float32")
 
 
 def cases(

@@ -51,8 +51,8 @@ class Described:
                 "Or pass the numbers themselves."
             )
         shape = () if match[1] == "scalar" else tuple(map(int, match[1].split("x")))
-        if 0 in shape:
-            raise DoorError(f"an input takes sizes from 1; got {text!r}.")
+        if 0 in shape or match[2] == "0":
+            raise DoorError(f"an input takes sizes, and labels a number of classes, from 1; got {text!r}.")
         return cls(shape, DOMAINS[match[3]] if match[3] else domain, int(match[2] or 0))
 
     def draw(self, regime: str, rng: np.random.Generator, dtype: np.dtype[Any], kinks: Sequence[float] = ()) -> Tensor:

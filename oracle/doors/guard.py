@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import io
+import os
 import signal
 import threading
 import traceback
@@ -14,6 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from oracle.doors.errors import FormError
+
+#: Where code lies that is no candidate's.
+NOT_THEIRS = tuple(str(Path(where).parent) + os.sep for where in (str(Path(__file__).parent), np.__file__, torch.__file__))
 #: So much of what a candidate prints is shown.
 SHOWN = 300
 
@@ -80,7 +85,11 @@ def guarded(function: Callable[..., Any], *arguments: Any, timeout: float = 60.0
     except _TooLongError:
         late = True
         error = f"the candidate did not end within {timeout:g} seconds (timeout=)"
-    except (Exception, SystemExit) as raised:
+    except KeyboardInterrupt:
+        raise
+    except FormError as refused:
+        error = str(refused)
+    except BaseException as raised:  # SystemExit, GeneratorExit, what an event loop ends its tasks with
         error = f"the candidate raised {_told(raised)}"
     changed = []
     for name, (read, put) in SETTINGS.items():
@@ -92,10 +101,10 @@ def guarded(function: Callable[..., Any], *arguments: Any, timeout: float = 60.0
 
 def _told(raised: BaseException) -> str:
     """The error, and the last line of the candidate's own code on its way."""
-    ours = str(Path(__file__).parent)
-    steps = [step for step in traceback.extract_tb(raised.__traceback__) if not step.filename.startswith(ours)]
+    steps = [step for step in traceback.extract_tb(raised.__traceback__) if not step.filename.startswith(NOT_THEIRS)]
     where = f" (line {steps[-1].lineno}: {steps[-1].line})" if steps and steps[-1].line else ""
-    return f"{type(raised).__name__}: {str(raised).partition(chr(10))[0]}{where}"
+    said = str(raised).partition("\n")[0].strip().removesuffix(".")
+    return f"{type(raised).__name__}{f': {said}' * bool(said)}{where}"
 
 
 @contextlib.contextmanager

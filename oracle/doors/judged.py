@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from oracle.discrepancy import Row
 from oracle.doors import decay, otherwise
 from oracle.doors.contract import duty, own_scale, printed
 from oracle.doors.drawing import Setup
+from oracle.doors.errors import DoorError
 from oracle.doors.guard import SETTINGS, Outcome, guarded
 from oracle.doors.reading import Reader
 from oracle.rounding import Scales, scales
@@ -28,6 +29,13 @@ from oracle.verdict import Verdict
 Candidate = Callable[[Any, Any, Any], Any]
 LAID = "It depends on how arrays lie in memory: reshape, ravel or a pointer to the data?"
 RETURNS = "return a dictionary W1, b1, ... or a list with a pair for each layer."
+
+
+class _Read(NamedTuple):
+    """What a candidate gives, and the names of other arrays that it returns."""
+
+    arrays: dict[Slot, Any]
+    unread: list[str]
 
 
 @dataclass(frozen=True)
@@ -48,11 +56,33 @@ class Judged:
     def names(self) -> dict[Slot, Quantity]:
         return named_slots(self.case.network)
 
-    def _arguments(self) -> tuple[Any, Any, Any]:
+    def _arguments(self, reader: Reader | None = None) -> tuple[Any, Any, Any]:
         """Parameters, input and target as the candidate takes them: copies of its own."""
-        structure, form = self.known.structure, self.reader.form
-        params = self.reader.symbols(self.case.params) if structure is None else copy.deepcopy(structure)
-        return params, form.data_out(self.case.x), form.data_out(self.case.target)
+        reader, structure = reader or self.reader, self.known.structure
+        params = reader.symbols(self.case.params) if structure is None else copy.deepcopy(structure)
+        return params, reader.form.data_out(self.case.x), reader.form.data_out(self.case.target)
+
+    def _other_form(self) -> str:
+        """A form in which the candidate runs and every gradient has its shape, where neither is so in the one that was said."""
+        if self.known.x is not None or self.known.params is not None or self.calls[1].late or self._fitting(self.given):
+            return ""
+        for form in self.reader.form.others():
+            reader = Reader(form)
+            outcome = guarded(self.candidate, *self._arguments(reader), timeout=self.timeout)
+            try:
+                found = {} if outcome.error else reader.read(outcome.value)
+            except DoorError:
+                continue
+            if self._fitting(found):
+                options = ", ".join(f"{name}={value!r}" for name, value in form.beside(self.reader.form).items())
+                return f"It fits with {options}: if that is how it takes its arrays, say so."
+        return ""
+
+    def _fitting(self, found: dict[Slot, Any]) -> bool:
+        """Whether every parameter has a gradient of its shape there."""
+        held = enumerate(self.case.params)
+        wanted = {Slot("parameter", at, name): array.shape for at, own in held for name, array in own.items()}
+        return all(slot in found and found[slot].shape == shape for slot, shape in wanted.items())
 
     @cached_property
     def calls(self) -> tuple[tuple[Any, Any, Any], Outcome, Outcome]:
@@ -64,22 +94,22 @@ class Judged:
     def _call(self, arguments: tuple[Any, Any, Any]) -> Outcome:
         outcome = guarded(self.candidate, *arguments, timeout=self.timeout)
         given = self._read(outcome)
-        if not outcome.error and not given:
+        if not outcome.error and not given.arrays:
             error = f"the candidate returned {type(outcome.value).__name__} and no gradient in it; {RETURNS}"
             return outcome._replace(value=given, error=error)
         return outcome._replace(value=given)
 
-    def _read(self, outcome: Outcome) -> dict[Slot, Any]:
+    def _read(self, outcome: Outcome) -> _Read:
         found = {slot: np.array(array) for slot, array in self.reader.read(outcome.value).items()}
         loss = Slot("loss", len(self.case.network.layers))
         if loss in found:  # one number has the dtype of whoever writes it down
             found[loss] = found[loss].astype(self.case.dtype)
-        return found
+        return _Read(found, self.reader.unread(outcome.value))
 
     @property
     def given(self) -> dict[Slot, Any]:
         """The arrays of the first call."""
-        found: dict[Slot, Any] = self.calls[1].value
+        found: dict[Slot, Any] = self.calls[1].value.arrays
         return found
 
     @cached_property
@@ -147,7 +177,7 @@ class Judged:
         slots = list(self.given)
         once, again = (
             np.concatenate([of[slot].ravel() for slot in slots if slot in of] or [np.empty(0)])
-            for of in (self.given, other.value)
+            for of in (self.given, other.value.arrays)
         )
         return duty(self.case.name, what, again, once, other.error or fix(once, again), scale=self._sigma(slots))
 
@@ -163,6 +193,9 @@ class Judged:
         """Where it goes wrong and which mistake it is; what it owes besides."""
         hints = [f"{row.symbol}: {row.note}" for row in self.rows if row.comparison == CONTRACT and Verdict(row.verdict).fails]
         _, first, _ = self.calls
+        hints += filter(None, [self._other_form()])
+        unread = [] if first.error or self._fitting(self.given) else first.value.unread
+        hints += [f"Not read, since no parameter has such a name: {', '.join(unread)}."] * bool(unread)
         if first.error:
             return _plain_advice(self.case.name, first.error, hints)
         passed = {row.symbol for row in self.rows if not Verdict(row.verdict).fails}

@@ -18,7 +18,7 @@ from oracle.doors.contract import printed
 from oracle.doors.duties import accumulation, duties
 from oracle.doors.errors import DoorError
 from oracle.doors.examine import compared
-from oracle.doors.function import cases, chosen
+from oracle.doors.function import cases, chosen, dtype_of, in_dtype
 from oracle.doors.pairing import Pairing
 from oracle.doors.posing import Posed
 from oracle.doors.session import checked_numbers, input_names
@@ -56,7 +56,7 @@ def check_module(
     load       give the candidate the reference's parameters and buffers; and once more with others in place of those that are
                all equal, which hide mistakes. Both modules are copied, and stay as they are
     upstreams  how many random upstream gradients
-    dtype      the dtype of real inputs that are described
+    dtype      the dtype of real inputs and of both modules; the reference's own unless given
     timeout    seconds that one call of the candidate may take
 
     Raises DoorError where the call is wrong; what is wrong with the candidate is in the report.
@@ -65,13 +65,13 @@ def check_module(
 
     begin = time.perf_counter()
     checked_numbers(seed, timeout, upstreams=upstreams)
-    pair = Pairing.of(candidate, reference, mapping, load=load)
-    called = name or name_of(candidate)
-    kind = next((str(value.dtype).removeprefix("torch.") for value in pair.reference.parameters()), "float32")
+    kind, called = chosen(dtype), name or name_of(candidate)
+    pair = Pairing.of(in_dtype(candidate, kind), in_dtype(reference, kind), mapping, load=load)
     names = input_names(len(inputs), pair.reference, pair.candidate)
+    usual = dtype_of(pair.reference)
     rows: list[Row] = []
     advice: dict[str, Advice] = {}
-    drawn = [(pair, label, given) for label, given in cases(inputs, names, (), None, chosen(dtype), kind, seed, pair.held)]
+    drawn = [(pair, label, given) for label, given in cases(inputs, names, (), None, kind, usual, seed, pair.held)]
     drawn[1:1] = _uneven(*drawn[0], seed)
     for number, (paired, label, given) in enumerate(drawn):
         try:

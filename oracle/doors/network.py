@@ -11,6 +11,7 @@ from oracle.discrepancy import Row
 from oracle.doors import decay
 from oracle.doors.drawing import setup
 from oracle.doors.errors import DoorError
+from oracle.doors.function import chosen
 from oracle.doors.judged import Candidate, Judged
 from oracle.doors.session import checked_numbers
 from oracle.tables import table
@@ -34,7 +35,7 @@ def check_network(
     transposed: bool = False,
     bias: str = "flat",
     l2: decay.L2 = 0.0,
-    dtype: str = "",
+    dtype: Any = None,
     degenerate: bool = True,
     seed: int = 0,
     timeout: float = 60.0,
@@ -65,7 +66,7 @@ def check_network(
     if not callable(candidate):
         raise DoorError(f"check_network takes a function candidate(params, x, y); got {type(candidate).__name__}.")
     checked_numbers(seed, timeout)
-    known = setup(network, params, x, y, loss, layout, transposed, bias, dtype, seed, name)
+    known = setup(network, params, x, y, loss, layout, transposed, bias, chosen(dtype), seed, name)
     found: list[Row] = []
     advice: dict[Any, Advice] = {}
     for number, case in enumerate(list(known.cases(degenerate=degenerate))):
@@ -76,7 +77,8 @@ def check_network(
             if number and door.calls[1].error:
                 hint = "Is it made for these widths and this batch alone? Then say degenerate=False."
                 said = replace(said, lines=(*said.lines, Line("known", hint)))
-            advice.setdefault(tuple(match["name"] for match in said.matches) or said.location, said)
+            kind = tuple(match["name"] for match in said.matches) or said.location
+            advice.setdefault("raised" if door.calls[1].error else kind, said)
         if door.calls[1].late:
             break
     return Report(

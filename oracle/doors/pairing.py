@@ -13,6 +13,14 @@ from oracle.doors.session import checked_parameters
 from oracle.doors.uneven import shared, uneven
 
 
+def copied(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy. Raises DoorError for a module that has none."""
+    try:
+        return copy.deepcopy(module)
+    except (RuntimeError, TypeError) as error:
+        raise DoorError(f"modules are copied, so that yours stay as they are; copying failed: {error}") from error
+
+
 @dataclass(frozen=True)
 class Pairing:
     """Copies of both modules, and the candidate's name for each name of the reference.
@@ -38,10 +46,7 @@ class Pairing:
             checked_parameters(given, what)
         if mapping is not None and not isinstance(mapping, Mapping):
             raise DoorError(f"mapping takes a dictionary, the candidate's name by the reference's; got {type(mapping).__name__}.")
-        try:
-            pair = cls(copy.deepcopy(candidate), copy.deepcopy(reference), dict(mapping or {}), load)
-        except (RuntimeError, TypeError) as error:
-            raise DoorError(f"both modules are copied, so that yours stay as they are; copying failed: {error}") from error
+        pair = cls(copied(candidate), copied(reference), dict(mapping or {}), load)
         pair._check()
         return pair
 

@@ -130,8 +130,11 @@ def ask(
     except TypeError as error:
         raise DoorError(f"the reference takes other arguments than {shown}: {error}") from error
     except Exception as error:
-        first = str(error).partition("\n")[0]
-        raise DoorError(f"the reference raises {type(error).__name__} for {shown}: {first} Do the shapes fit it?") from error
+        first = str(error).partition("\n")[0].strip().removesuffix(".")
+        hint = "Do the shapes fit it?"
+        if "dtype" in first:
+            hint = "Do the dtypes fit? Real inputs and modules have that of dtype= where it is given."
+        raise DoorError(f"the reference raises {type(error).__name__} for {shown}: {first}. {hint}") from error
     if not any(output.is_floating_point() for output in outputs):
         raise DoorError(f"the reference returns floating-point numbers; got {', '.join(str(out.dtype) for out in outputs)}.")
     if not any(output.requires_grad for output in outputs):

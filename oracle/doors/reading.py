@@ -127,6 +127,13 @@ class Reader:
                 values = list(value.values()) if isinstance(value, Mapping) else value
                 yield from ((Slot("parameter", *place), each) for place, each in zip(held, values, strict=False))
 
+    def unread(self, returned: Any) -> list[str]:
+        """The keys of a dictionary, beside those that are read, that hold arrays under no name that is known."""
+        if not isinstance(returned, Mapping):
+            return []
+        keys = [key for key in returned if _plain(str(key)) not in (self.names | self.bare) and is_array(returned[key])]
+        return [str(key) for key in keys if np.ndim(as_array(returned[key]))]
+
     def _names_any(self, returned: Mapping[Any, Any]) -> bool:
         return any(_plain(str(key)) in (self.names | self.bare) for key in returned)
 

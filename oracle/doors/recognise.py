@@ -89,7 +89,9 @@ class Recognised:
         reference = torch_run(self.case)
         with np.errstate(all="ignore"):  # what a mistake would have given need not be finite
             found_out = diagnose(self.case, reference, trace, scale=scales(self.case, reference))
-        return found_out if found_out.wrong else None
+        # behind a layer there is no loss here, only the upstream gradient
+        own = (match for match in found_out.matches if all(part.position < max(layers, 1) for part in match.parts))
+        return replace(found_out, matches=tuple(own)) if found_out.wrong else None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from oracle.doors.large import Selection, selection, told
 from oracle.doors.question import Named, Question, ask
 from oracle.doors.uneven import UNEVEN, shared, uneven
 from oracle.rounding.callables import run
-from oracle.tables import table
+from oracle.tables import END_TO_END, table
 from oracle.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Session:
         begin, cost = time.perf_counter(), time.process_time()
         rows: list[Row] = []
         largest: Question | None = None
-        failing: dict[frozenset[str], tuple[Session, Question, Given, list[Row]]] = {}
+        failing: dict[tuple[str, ...], tuple[Session, Question, Given, list[Row]]] = {}
         for number, (session, label, inputs) in enumerate(self._asked(cases)):
             try:
                 question = session.ask(label, inputs)
@@ -59,9 +59,11 @@ class Session:
             if question.size > max(self.max_elements, largest.size if largest else 0):
                 largest = question
             rows += found
-            wrong = frozenset(row.quantity for row in found if Verdict(row.verdict).fails)
+            wrong = [row for row in found if Verdict(row.verdict).fails]
             if wrong:
-                failing.setdefault(wrong, (session, question, given, found))  # what fails elsewhere as well is one fault
+                numbers = [row for row in wrong if row.comparison == END_TO_END]
+                fault = tuple(dict.fromkeys(row.quantity for row in numbers or wrong))
+                failing.setdefault(fault, (session, question, given, found))  # what fails elsewhere as well is one fault
             if given.outcome.late:  # and would be waited for each time
                 break
         advice = [advise(*each) for each in list(failing.values())[:DIAGNOSED]]

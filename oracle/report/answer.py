@@ -37,11 +37,20 @@ class Answer:
     def to_html(self) -> str:
         raise NotImplementedError
 
+    def __str__(self) -> str:
+        return self.explain()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self.failing)} of {len(self.table)} comparisons fail>"
+
     @property
     def diagnosis(self) -> str:
         """Where it goes wrong and which mistake it is, case by case; empty where nothing is wrong."""
-        indents = {"title": ""}
-        return "\n\n".join("\n".join(indents.get(kind, "  ") + text for kind, text in advice.lines) for advice in self.diagnoses)
+        return "\n\n".join(
+            "\n  ".join([title, f"In {advice.case}.", *(text for _, text in lines)])
+            for advice in self.diagnoses
+            for (_, title), *lines in [advice.lines]
+        )
 
     def explain(self) -> str:
         """All of it as text: every row that fails, as many that agree as help to see where, and the diagnosis."""
@@ -62,6 +71,7 @@ class Answer:
 
     def raise_if_failed(self) -> None:
         """Raise GradientError unless everything agrees."""
+        __tracebackhide__ = True  # pytest shows the caller's line
         if not self.ok:
             raise GradientError(self.explain())
 

@@ -36,7 +36,7 @@ def render(report: "Report", template: str) -> str:
     tables = {"failing": report.shown_first, "settled": report.settled, "closest": report.closest}
     fixed = {
         "report": report,
-        "title": "Agree" if report.ok else "Does not agree",
+        "title": "Agree" if report.ok else "Does not agree" if len(report.table) else "Nothing compared",
         "summary": report.summary(),
         "training": report.training,
         "answer": answer(report),

@@ -8,7 +8,7 @@ from typing import Any
 from oracle.report import Report
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AnswersReport(Report):
     """`files` holds the file of each answer, by case; `against` is the folder of the cases, where it is not the standard one.
 
