@@ -10,6 +10,7 @@ app = typer.Typer(
     help="Is a hand-written gradient right? The oracle holds it against torch.autograd, layer by layer.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 

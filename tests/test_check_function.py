@@ -147,6 +147,18 @@ def test_the_state_of_torch_is_put_back_and_told():
     assert "default dtype" in report.diagnosis
 
 
+def test_a_seed_that_is_set_for_everybody_is_told():
+    def forward(x):
+        torch.manual_seed(3)
+        return x * x
+
+    quantities, report = failing(square(forward))
+    assert quantities == {"settings unchanged"}
+    assert "random seed" in report.diagnosis
+    assert torch.initial_seed() != 3
+    assert oracle.check_function(lambda x: functional.dropout(x, 0.0) ** 2, reference, X).ok
+
+
 def test_what_is_printed_is_shown_and_no_fault(capsys):
     def forward(x):
         sys.stdout.write(f"shape {tuple(x.shape)}")
@@ -342,7 +354,8 @@ def test_nothing_that_it_raises_comes_through_but_an_interrupt(error):
 def test_numpy_functions_are_sent_to_the_other_door():
     report = failing(lambda x: np.square(x.detach().numpy()))[1]
     assert "oracle.check_backward, or --backward" in report.diagnosis
-    assert "check_backward" not in failing(lambda x: x.nothing)[1].diagnosis
+    absent = lambda x: x.nothing  # noqa: E731 # its line is told
+    assert "check_backward" not in failing(absent)[1].diagnosis
 
 
 @pytest.mark.parametrize("wait", [lambda: time.sleep(60), lambda: [None for _ in iter(int, 1)]], ids=["sleep", "loop"])

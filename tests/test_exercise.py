@@ -137,6 +137,9 @@ def test_a_file_that_comes_to_no_end(fill, line, told):
     progress = check_exercise(path, timeout=1.5)
     assert told in progress.stopped
     assert progress.state("from_the_cost") == "right"
+    assert progress.state("through_activation") == "wrong"
+    assert progress.next == "through_activation"
+    assert "?." not in progress.stopped
     assert not progress.ok
     assert time.perf_counter() - begin < 15
 

@@ -324,10 +324,10 @@ def test_links_devices_and_names_that_lead_elsewhere_are_refused(tmp_path):
 
 def test_a_name_that_occurs_twice_is_refused(tmp_path):
     same = document(small())
-    with pytest.raises(VectorsError, match="stands in two files"):
+    with pytest.raises(VectorsError, match=r"stands in .* already"):
         read_cases(saved(tmp_path / "cases", same, same))
     again = answer(small(), manual_run(small().case))
-    with pytest.raises(VectorsError, match="is answered in two files"):
+    with pytest.raises(VectorsError, match=r"is answered in .* already"):
         read_answers(saved(tmp_path / "answers", again, again), {SMALL: small()})
 
 

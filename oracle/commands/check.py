@@ -31,7 +31,7 @@ def check(
     dtype: Annotated[str | None, typer.Option(metavar="NAME", help="float64, float32, float16 or bfloat16.")] = None,
     regimes: Annotated[
         str | None,
-        typer.Option(metavar="NAMES", help="What is drawn, of generic,kinks,extremes,constant,shapes."),
+        typer.Option(metavar="NAMES", help="What is drawn: some of generic, kinks, extremes, constant, shapes, with commas."),
     ] = None,
     domain: Annotated[str | None, typer.Option(metavar="NAME", help="Inputs are real, positive, negative or unit.")] = None,
     upstreams: Annotated[int | None, typer.Option(metavar="N", help="How many random upstream gradients.")] = None,
@@ -43,8 +43,10 @@ def check(
     """Hold a gradient against torch.autograd: an autograd.Function, a function, a module, a NumPy pair, or a whole network.
 
     A module is looked at submodule by submodule where the reference has submodules. Where the reference is a manualbp.Network,
-    TARGET is a function of params, x and y that returns the gradients. What TARGET's file prints goes to standard error. Files
-    are written with --out alone. The exit status is 0 when all agrees, 1 when something does not, 2 when the call was wrong.
+    TARGET is a function of params, x and y that returns the gradients. What TARGET prints is told in the report; what its file
+    prints goes to standard error. Files are written with --out alone.
+
+    The exit status is 0 when all agrees, 1 when something does not, 2 when the call was wrong.
     """
     from oracle.files import check_folder
 

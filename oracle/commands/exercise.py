@@ -18,7 +18,7 @@ SIGNS = {"right": "[green]✓ right[/]", "open": "[dim]· open[/]", "wrong": "[r
 
 
 def exercise(
-    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="The file of the exercise.")] = Path("exercise.py"),
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file of the exercise.")] = Path("exercise.py"),
     check: Annotated[bool, typer.Option("--check", help="Check the file, however far it has come.")] = False,
     as_json: Json = False,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="So long the file may run.")] = TIMEOUT,
@@ -68,7 +68,7 @@ def show(console: Console, progress: "Progress") -> None:
         table.add_row(name, *(cells if 0 not in by_layer else [by_layer[0], *cells[1:]]))
     console.print(table)
     if progress.stopped:
-        console.print(f"\n[red]It came to no end:[/] {escape(progress.stopped)}", highlight=False, soft_wrap=True)
+        console.print(f"\n[red]Not all of it ran:[/] {escape(progress.stopped)}", highlight=False, soft_wrap=True)
     for name in progress.functions:
         if progress.state(name) == "wrong":
             _show_wrong(console, progress, name)

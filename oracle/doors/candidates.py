@@ -56,15 +56,14 @@ def give(candidate: Candidate, inputs: Named, params: Named, upstreams: Sequence
     passed: dict[str, Pair] = {}
 
     def call() -> None:
-        with random_from(seed):
-            state = np.random.get_state()  # noqa: NPY002 # a candidate may draw from NumPy's global generator
-            np.random.seed(seed)  # noqa: NPY002
-            try:
-                candidate.call(inputs, params, upstreams, found, passed)
-            finally:
-                np.random.set_state(state)  # noqa: NPY002
+        state = np.random.get_state()  # noqa: NPY002 # a candidate may draw from NumPy's global generator
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            candidate.call(inputs, params, upstreams, found, passed)
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
 
-    with put_back(inputs, upstreams):
+    with put_back(inputs, upstreams), random_from(seed):
         return Given(found, guarded(call, timeout=candidate.timeout), passed)
 
 

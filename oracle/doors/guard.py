@@ -56,6 +56,7 @@ class Outcome(NamedTuple):
 #: Settings that are everyone's: how each is read, and how it is put back.
 SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "random seed": (torch.initial_seed, torch.manual_seed),
     "grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
     "number of threads": (torch.get_num_threads, torch.set_num_threads),
     "deterministic algorithms": (

@@ -171,7 +171,11 @@ def _read(folder: Path, made: list[Call], printed: str, ended: str) -> Answers:
         if isinstance(number, int) and entry["state"] != "began":
             result = _result(made[number], folder / f"result-{number}") if entry["state"] == "returned" else None
             found[number] = Answer(entry["state"], entry.get("message", ""), result)
-    return Answers(found, printed, _stopped(made, entries[-1] if entries else {}, ended.rstrip(".") or "it ended Python itself"))
+    last, ended = entries[-1] if entries else {}, ended or "it ended Python itself"
+    ended += "." * (ended[-1] not in ".?")
+    if last.get("state") == "began" and isinstance(last["call"], int):
+        found[last["call"]] = Answer("raised", ended)
+    return Answers(found, printed, _stopped(made, last, ended))
 
 
 def _stopped(made: list[Call], last: dict[str, Any], ended: str) -> str:
@@ -179,9 +183,9 @@ def _stopped(made: list[Call], last: dict[str, Any], ended: str) -> str:
     if last.get("call") == "end":
         return ""
     if not isinstance(last.get("call"), int):
-        return f"{last['message']}" if last.get("state") == "raised" else f"while your file was read, {ended}."
+        return f"{last['message']}" if last.get("state") == "raised" else f"while your file was read, {ended}"
     call = made[last["call"]]
-    return f"in {call.function}{f', layer {call.layer}' if call.layer else ''}, {ended}."
+    return f"in {call.function}{f', layer {call.layer}' if call.layer else ''}, {ended}"
 
 
 def _result(call: Call, place: Path) -> Any:

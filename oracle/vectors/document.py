@@ -135,7 +135,7 @@ def kind(at: At) -> str:
     if not isinstance(at.value, dict) or "format" not in at.value:
         at.refuse(f'an object whose key format is "{CASE}" or "{ANSWER}"')
     found = at.at("format").text(among=(CASE, ANSWER))
-    at.keys(("format", "version"), at.value)
+    at.keys(("format", "version"), [key for key in at.value if key not in ("format", "version")])
     if at.value["version"] != VERSION or isinstance(at.value["version"], bool):
         at.at("version").refuse(str(VERSION))
     return found

@@ -91,11 +91,13 @@ def _of_kind(path: Path, wanted: str, instead: str) -> Iterator[At]:
 def read_cases(path: Path) -> dict[str, Frozen]:
     """Every frozen case of a file or folder, by name. Raises VectorsError."""
     found: dict[str, Frozen] = {}
+    places: dict[str, str] = {}
     for document in _of_kind(path, CASE, "this is an answer: name the folder of the cases with --against DIR."):
         frozen = read_case(document)
-        if frozen.case.name in found:
-            raise VectorsError(f"{document.where}: the case {frozen.case.name!r} stands in two files of {shown(path)}.")
-        found[frozen.case.name] = frozen
+        name = frozen.case.name
+        if name in found:
+            raise VectorsError(f"{document.where}: the case {name!r} stands in {places[name]} already; keep one of the files.")
+        found[name], places[name] = frozen, document.where
     return found
 
 
@@ -106,6 +108,7 @@ def read_answers(path: Path, cases: Mapping[str, Frozen]) -> dict[str, Answer]:
     for document in _of_kind(path, ANSWER, "this is a frozen case: name what a port has written, and the cases with --against."):
         answer = read_answer(document, dtypes)
         if answer.case in found:
-            raise VectorsError(f"{document.where}: the case {answer.case!r} is answered in two files.")
+            earlier = found[answer.case].source
+            raise VectorsError(f"{document.where}: the case {answer.case!r} is answered in {earlier} already; keep one of them.")
         found[answer.case] = answer
     return found
