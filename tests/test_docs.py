@@ -47,12 +47,17 @@ def test_there_are_pages():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_in_the_pages_runs(page):
-    """All blocks of a page in one namespace, in their order."""
+def test_python_in_the_pages_runs_and_prints_what_they_show(page, capsys):
+    """All blocks of a page in one namespace, in their order; what "It prints" is there, between dots, whatever the numbers."""
     namespace = {}
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
-    for block in blocks:
+    text = page.read_text()
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
         exec(compile(block, page.name, "exec"), namespace)
+    printed = plain(capsys.readouterr().out)
+    for shown in re.findall(r"It prints\n\n((?:    .*\n)+)", text):
+        for part in shown.split(" ...\n"):
+            assert plain(part) in printed, printed
+            assert plain(f"{part} and no more") not in printed
 
 
 def commands(page, folder):
@@ -66,12 +71,13 @@ def commands(page, folder):
             yield shlex.split(command.removeprefix("$ ")), [line for line in lines if line != "..." and line.strip()]
 
 
+def plain(text):
+    """Without line breaks and numbers."""
+    return re.sub(r"[-+]?\d[\d.]*(e[-+]?\d+)?", "N", " ".join(text.split()))
+
+
 def missing(lines, output):
     """The first line that is not there behind the one before, whatever the numbers."""
-
-    def plain(text):
-        return re.sub(r"[-+]?\d[\d.]*(e[-+]?\d+)?", "N", " ".join(text.split()))
-
     rest = iter([plain(line) for line in output.splitlines()])
     return next((line for line in lines if plain(line) not in rest), "")
 
