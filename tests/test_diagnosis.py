@@ -370,6 +370,8 @@ LIKE = {
     "the same in all rows: the right one of number 0": lambda array: np.repeat(array[:1], len(array), axis=0),
     "the right gradient plus a constant, 0.25": lambda array: array + np.float32(0.25),
     "the right gradient and one term too many or too few, a column times a row": without_rank_one,
+    "the right gradient times a number of its own in each of its rows": lambda array: array * np.linspace(1.5, 2, 8)[:, None].astype(array.dtype),
+    "the right gradient times a number of its own in each of its columns": lambda array: array * np.linspace(-3, 2, 8).astype(array.dtype),
     "not given": lambda array: None,
     "the right numbers in another dtype": lambda array: array.astype(np.float32 if array.dtype == np.float64 else np.float64) if array.dtype == np.float32 else array.astype(np.longdouble),
 }  # fmt: skip
@@ -423,6 +425,24 @@ def test_equal_to_the_gradient_of_another_layer(no_mistakes):
     run = runs("5-5-5-5x7/float64/Tanh/Tanh/MSELoss")
     found = likenesses(run, lambda array: run.reference["dC/dW[3]"])
     assert [match.name for match in found.matches] == ["equal to the right dC/dW[3]"]
+
+
+@pytest.mark.parametrize(("which", "kept"), [("first", slice(1, None)), ("last", slice(None, -1))])
+def test_a_loop_over_the_samples_that_is_one_too_short(which, kept):
+    run = runs(DENSE.format("float64"))
+    delta, a = run.reference["delta[2]"][:, kept], run.reference["a[1]"][:, kept]
+    for symbol, array in (("dC/dW[2]", delta @ a.T), ("dC/db[2]", delta.sum(axis=1))):
+        found = likenesses(run, lambda _, array=array: array, symbol)
+        assert [match.name for match in found.matches] == [f"equal to the right one without the {which} sample"]
+
+
+def test_one_row_that_is_off_by_a_factor_is_told_as_that_row(no_mistakes):
+    def one_row(array):
+        return np.concatenate([array[:1] * 3, array[1:]])
+
+    diagnosis = likenesses(runs(DENSE.format("float64")), one_row)
+    assert diagnosis.matches == ()
+    assert "exactly those of row 0" in diagnosis.advice()
 
 
 def test_right_where_it_is_finite(no_mistakes):

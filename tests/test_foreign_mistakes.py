@@ -289,7 +289,7 @@ WRONG = [
     (sigmoid_of_a, SIGMOID, "g'(a) for g'(z)"),
     (sigmoid_forgotten, SIGMOID, "derivative forgotten"),
     (tanh_without_square, TANH, "1 - a for 1 - a^2"),
-    (tanh_not_used, TANH, "it is not used"),
+    (tanh_not_used, TANH, "upstream gradient is not used"),
     (relu_of_upstream, RELU, "upstream"),
     (relu_in_place, RELU, "upstream gradient is changed in place"),
     (relu_inverted, RELU, "inverted"),

@@ -188,7 +188,7 @@ def decayed(ctx, grad):
         (
             upstream_ignored,
             {"fc1", "fc2", "out"},
-            "equal to the right gradient for an upstream gradient of 1 everywhere: it is not used",
+            "equal to the right gradient for an upstream gradient of 1 everywhere",
         ),
         (weight_forgotten, {"fc1", "fc2", "out"}, "not given"),
         (decayed, {"fc1", "fc2", "out"}, "weight decay in dW"),

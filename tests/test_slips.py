@@ -243,3 +243,107 @@ def composites():
 def test_a_function_in_parts_gives_what_it_gives_whole(function, given):
     wide = [each.double() if isinstance(each, torch.Tensor) and each.is_floating_point() else each for each in given]
     torch.testing.assert_close(_PARTS[function](*wide), function(*wide), rtol=1e-12, atol=1e-12)
+
+
+def norm_forward(x, g, b):
+    centred = x - x.mean(1, keepdims=True)
+    s = 1 / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
+    return centred * s * g + b, (x, g, centred * s, s)
+
+
+def norm_backward(dout, cache, mistake=""):
+    x, g, n, s = cache
+    dn = dout * g
+    dx = s * (dn - dn.mean(1, keepdims=True) - n * (dn * n).mean(1, keepdims=True))
+    dg = (dout * (x if mistake == "x for n" else n)).sum(0)
+    db = dout[:-1].sum(0) if mistake == "last sample" else dout.sum(0)
+    return dx / s if mistake == "no 1/sigma" else dx, dg, db
+
+
+def plain_norm(x, g, b):
+    centred = x - x.mean(1, keepdim=True)
+    return centred / torch.sqrt((centred**2).mean(1, keepdim=True) + 1e-5) * g + b
+
+
+@pytest.mark.parametrize("reference", [plain_norm, lambda x, g, b: functional.layer_norm(x, x.shape[1:], g, b)])
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("x for n", "* g to g is made with x in place of"),
+        ("last sample", "dC/db is equal to the right gradient without the last row of the upstream gradient"),
+        ("no 1/sigma", "times a number of its own in each of its rows, about the standard deviation of x there"),
+    ],
+)
+def test_mistakes_in_a_norm(mistake, said, reference):
+    shapes = ("4x7", "7", "7")
+    assert oracle.check_backward(norm_forward, norm_backward, reference, *shapes, regimes=["generic"]).ok
+    text = told(lambda dout, cache: norm_backward(dout, cache, mistake), norm_forward, reference, *shapes)
+    assert said in text
+
+
+def test_a_derivative_that_is_taken_at_another_number():
+    def forward(x, y):
+        return np.sin(x) * y + np.cos(y), (x, y)
+
+    def backward(dout, cache):
+        x, y = cache
+        return dout * y * np.cos(y), dout * (np.sin(x) - np.sin(y))  # cos(x) is meant
+
+    text = told(backward, forward, lambda x, y: torch.sin(x) * y + torch.cos(y), "4x5", "4x5")
+    assert "the derivative of sin(x) is taken at y" in text
+
+
+@pytest.mark.parametrize("reference", [lambda E, i: functional.embedding(i, E), lambda E, i: E[i]])
+def test_rows_that_are_used_several_times(reference):
+    def backward(dout, cache, *, add=False):
+        E, i = cache
+        found = np.zeros_like(E)
+        if add:
+            np.add.at(found, i, dout)
+        else:
+            found[i] = dout
+        return found
+
+    def forward(E, i):
+        return E[i], (E, i)
+
+    shapes = ("4x5", "9 labels 4")
+    right = oracle.check_backward(forward, lambda *given: backward(*given, add=True), reference, *shapes)
+    assert right.ok
+    text = told(backward, forward, reference, *shapes)
+    assert "to E each number gets only the last share" in text
+
+
+def test_a_kernel_that_is_not_turned():
+    def forward(x, w):
+        starts = range(x.shape[1] - len(w) + 1)
+        return np.stack([(x[:, at : at + len(w)] * w).sum(axis=1) for at in starts], axis=1), (x, w)
+
+    def backward(dout, cache, kernel=lambda w: w[::-1]):
+        x, w = cache
+        dx, dw = np.zeros_like(x), np.zeros_like(w)
+        for at in range(dout.shape[1]):
+            dx[:, at : at + len(w)] += dout[:, at : at + 1] * kernel(w)
+            dw += (x[:, at : at + len(w)] * dout[:, at : at + 1]).sum(axis=0)
+        return dx, dw
+
+    def reference(x, w):
+        return functional.conv1d(x[:, None], w[None, None])[:, 0]
+
+    assert oracle.check_backward(forward, lambda *given: backward(*given, lambda w: w), reference, "4x9", "3").ok
+    assert "in reverse order" in told(backward, forward, reference, "4x9", "3")
+
+
+def test_attention_has_its_softmax():
+    def forward(q, k, v):
+        e = np.exp(q @ k.T / np.sqrt(q.shape[1]))
+        p = e / e.sum(axis=1, keepdims=True)
+        return p @ v, (q, k, v, p)
+
+    def backward(dout, cache):
+        q, k, v, p = cache
+        ds = p * (1 - p) * (dout @ v.T) / np.sqrt(q.shape[1])  # the diagonal alone
+        return ds @ k, ds.T @ q, p.T @ dout
+
+    text = told(backward, forward, functional.scaled_dot_product_attention, "4x5", "6x5", "6x3")
+    assert "a (1 - a) of the output a stands in place of the derivative of softmax" in text

@@ -19,6 +19,8 @@ class Look(NamedTuple):
     explanation: str
 
 
+#: What may be in an array's place: what it is, its numbers, and how that comes about.
+Other = tuple[str, NDArray[Any], str]
 #: A constant that people leave out or put in: its name, value, and where it comes from.
 Factor = tuple[str, float, str]
 
@@ -30,7 +32,7 @@ class Beside:
     sigma    the rounding scale of the right one, element by element
     axes     what each of its axes is called: rows, columns, samples
     factors  constants that may be one too many or too few
-    others   arrays that may be here in its place, by what they are
+    others   arrays that may be here in its place
     given    arrays that it is computed from, by name
     what     what it is: a gradient, an output
     """
@@ -41,7 +43,7 @@ class Beside:
     dtype: np.dtype[Any]
     axes: tuple[str, ...]
     factors: tuple[Factor, ...] = ()
-    others: tuple[tuple[str, NDArray[Any]], ...] = ()
+    others: tuple[Other, ...] = ()
     given: tuple[tuple[str, NDArray[Any]], ...] = ()
     what: str = "gradient"
 

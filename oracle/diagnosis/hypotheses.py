@@ -5,15 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from oracle.diagnosis.beside import Factor, Look
+from manualbp import Linear
+from oracle.diagnosis.beside import Factor, Look, Other
 from oracle.diagnosis.evidence import Evidence, Slot
 from oracle.diagnosis.likenesses import likenesses, usual_factors
+from oracle.mistakes.parts import columns
 
 
 def looks(evidence: Evidence, slot: Slot, found: Any, wanted: Any, *, own: bool = False) -> list[Look]:
     """Everything that an array of a network looks like, see `likenesses`."""
     held = evidence.slots.items()
-    others = ((f"the right {quantity.symbol}", other.of(evidence.reference)) for other, quantity in held if other != slot)
+    elsewhere = ((f"the right {quantity.symbol}", other.of(evidence.reference)) for other, quantity in held if other != slot)
+    others = [(name, np.asarray(array), "Another result is returned here.") for name, array in elsewhere if array is not None]
     return likenesses(
         found,
         wanted,
@@ -21,8 +24,20 @@ def looks(evidence: Evidence, slot: Slot, found: Any, wanted: Any, *, own: bool 
         evidence.case.dtype,
         _axes(np.ndim(wanted), slot),
         tuple(factors(evidence, slot)),
-        tuple((name, np.asarray(array)) for name, array in others if array is not None),
+        [*others, *_shortened(evidence, slot)],
     )
+
+
+def _shortened(evidence: Evidence, slot: Slot) -> Iterator[Other]:
+    """The gradients of an affine layer's parameters without the first or the last sample."""
+    layers, reference = evidence.case.network.layers, evidence.reference
+    if slot.what != "parameter" or slot.at >= evidence.count or not isinstance(layers[slot.at], Linear):
+        return
+    delta, a = (columns(np.float64(array)) for array in (reference.gradients[slot.at + 1], reference.values[slot.at]))
+    for which, kept in (("first", slice(1, None)), ("last", slice(None, -1))):
+        of_weight = delta[:, kept] @ a[:, kept].T
+        array = of_weight if slot.name == "weight" else delta[:, kept].sum(axis=1)
+        yield f"the right one without the {which} sample", array, "The loop over the samples starts too late, or ends too early."
 
 
 def factors(evidence: Evidence, slot: Slot) -> Iterator[Factor]:

@@ -7,9 +7,9 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from oracle.diagnosis.beside import Beside, Factor, Look
+from oracle.diagnosis.beside import Beside, Factor, Look, Other
 from oracle.diagnosis.evidence import furthest
-from oracle.diagnosis.terms import constant, multiple, not_summed, rank_one, shifted
+from oracle.diagnosis.terms import constant, multiple, not_summed, rank_one, scaled, shifted
 from oracle.roundoff import size, unit_roundoff
 
 #: Rows or columns beyond which nobody looks for a permutation.
@@ -23,7 +23,7 @@ def likenesses(
     dtype: np.dtype[Any],
     axes: Sequence[str],
     factors: Sequence[Factor] = (),
-    others: Sequence[tuple[str, Any]] = (),
+    others: Sequence[Other] = (),
     given: Sequence[tuple[str, Any]] = (),
     what: str = "gradient",
 ) -> list[Look]:
@@ -148,13 +148,13 @@ def _kept(b: Beside) -> Iterator[Look]:
 
 def _elsewhere(b: Beside) -> Iterator[Look]:
     """What has its place elsewhere: the true value of another quantity, say."""
-    for name, array in b.others:
+    for name, array, why in b.others:
         if array.ndim == 0 or not array.any():
             continue
         if array.shape == b.found.shape:
-            yield Look(f"equal to {name}", b.sigmas(array), "Another result is returned here.")
+            yield Look(f"equal to {name}", b.sigmas(array), why)
         if array.ndim == 2 and array.T.shape == b.found.shape:
-            yield Look(f"equal to {name}, transposed", b.sigmas(array.T), "Another result is returned here, transposed.")
+            yield Look(f"equal to {name}, transposed", b.sigmas(array.T), f"{why} And it is transposed.")
 
 
 def _rounded(b: Beside) -> Iterator[Look]:
@@ -195,6 +195,6 @@ def _overflow(b: Beside) -> Iterator[Look]:
 
 #: Kinds of likeness, those first that say most with least freedom.
 _KINDS: tuple[Callable[[Beside], Iterator[Look]], ...] = (
-    _same_numbers, _zero, _overflow, _nearly, _factor, _arranged, not_summed, _kept, _elsewhere, constant, shifted, multiple,
-    rank_one, _rounded,
+    _same_numbers, _zero, _overflow, _nearly, _factor, _arranged, not_summed, _kept, _elsewhere, constant, shifted, scaled,
+    multiple, rank_one, _rounded,
 )  # fmt: skip

@@ -1,9 +1,10 @@
 """Likenesses of an array from which a term is missing, or that has one too many; or of a sum that is not added up."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from oracle.diagnosis.beside import Beside, Look
 from oracle.diagnosis.evidence import apart, furthest
@@ -44,6 +45,53 @@ def shifted(b: Beside) -> Iterator[Look]:
             )
 
 
+#: What a number of each slice may be, of the numbers in it.
+STATISTICS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "the standard deviation": lambda x: x.std(axis=-1),
+    "the variance": lambda x: x.var(axis=-1),
+    "the root mean square": lambda x: np.sqrt((x * x).mean(axis=-1)),
+    "the norm": lambda x: np.sqrt((x * x).sum(axis=-1)),
+    "the sum": lambda x: x.sum(axis=-1),
+    "the mean": lambda x: x.mean(axis=-1),
+}
+#: How close to one of them it has to be: what is computed has a small number in it against division by 0.
+NEAR = 1e-3
+
+
+def scaled(b: Beside) -> Iterator[Look]:
+    """Off by a factor of its own in each row, or in each column; in most of them, since of few it is said which they are."""
+    if b.found.shape != b.wanted.shape or b.found.ndim < 2 or not (np.isfinite(b.found) & np.isfinite(b.wanted)).all():
+        return
+    for axis, name in enumerate(b.axes):
+        count = b.found.shape[axis]
+        found, wanted = (np.moveaxis(each, axis, 0).reshape(count, -1) for each in (b.found, b.wanted))
+        if count < 2 or found.shape[1] < 2 or not wanted.any(axis=1).all():
+            continue
+        factors = (found * wanted).sum(axis=1) / (wanted * wanted).sum(axis=1)
+        if (np.abs(factors - 1) > NEAR).mean() <= 0.5 or not factors.all():
+            continue
+        predicted = np.moveaxis((factors[:, None] * wanted).reshape(np.moveaxis(b.wanted, axis, 0).shape), 0, axis)
+        what = next(_statistics(factors, b, axis), "")
+        yield Look(
+            f"the right {b.what} times a number of its own in each of its {name}" + f", {what}" * bool(what),
+            b.sigmas(predicted),
+            "A factor that belongs to each of them, such as the 1/sigma of a norm, is missing or one too many.",
+        )
+
+
+def _statistics(factors: NDArray[np.float64], b: Beside, axis: int) -> Iterator[str]:
+    """Of which array the factors are which statistics, or one divided by them."""
+    for name, array in b.given:
+        if array.ndim < 2 or array.shape[axis] != len(factors):
+            continue
+        slices = np.moveaxis(array.astype(np.float64), axis, 0).reshape(len(factors), -1)
+        for what, of in STATISTICS.items():
+            number = of(slices)
+            for told, value in ((what, number), (f"1 / {what}", 1 / number)):
+                if (np.abs(factors - value) <= NEAR * np.abs(value)).all():
+                    yield f"about {told} of {name} there"
+
+
 def multiple(b: Beside) -> Iterator[Look]:
     """Off, in each row or column, by a multiple of what it is computed from, and a constant."""
     if b.found.shape != b.wanted.shape or b.found.ndim < 2 or not np.isfinite(b.found).all():
@@ -60,7 +108,7 @@ def multiple(b: Beside) -> Iterator[Look]:
             yield Look(
                 f"the right gradient plus, along its {places}, a multiple of {name} and a constant",
                 b.sigmas(b.wanted + np.moveaxis(term, -1, axis)),
-                "What goes back through a mean or a variance is left out.",
+                "What goes back through a mean or a variance is left out, or wrong.",
             )
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from oracle.diagnosis import Line, Part
 from oracle.diagnosis.advice import Advice
-from oracle.diagnosis.beside import Factor, Look
+from oracle.diagnosis.beside import Factor, Look, Other
 from oracle.diagnosis.diagnosis import fits
 from oracle.diagnosis.evidence import apart
 from oracle.diagnosis.likenesses import likenesses, usual_factors
@@ -23,7 +24,7 @@ from oracle.doors.question import Array, Question, array_of
 from oracle.doors.recognise import recognise
 from oracle.doors.shrink import shrunk
 from oracle.doors.slips import slipped
-from oracle.rounding.callables import Of, run
+from oracle.rounding.callables import Of, Upstream, run
 from oracle.tables import END_TO_END
 from oracle.verdict import TOLERANCE, Verdict
 
@@ -243,23 +244,38 @@ def _factors(question: Question) -> Iterator[Factor]:
     yield from usual_factors({name: size for name, size in counts.items() if not (size in seen or seen.add(size))})  # type: ignore[func-returns-value]
 
 
-def _others(question: Question, of: Of) -> Iterator[tuple[str, Array]]:
+def _others(question: Question, of: Of) -> Iterator[Other]:
     """What may be returned in a gradient's place: what the reference has for other upstream gradients, and by parts."""
-    ones = tuple(None if each is None else torch.ones_like(each) for each in question.upstreams[of.upstream])
-    again = run(question.reference, question.inputs, question.params, [ones], seed=question.seed)
-    wide = of._replace(upstream=0)
-    yield "the right gradient for an upstream gradient of 1 everywhere: it is not used", array_of(again[wide]).astype(np.float64)
+
+    def right_for(given: Upstream) -> Array:
+        again = run(question.reference, question.inputs, question.params, [given], seed=question.seed)
+        return array_of(again[of._replace(upstream=0)]).astype(np.float64)
+
+    upstreams, returned = question.upstreams[of.upstream], "Another result is returned here."
+    ones = tuple(None if each is None else torch.ones_like(each) for each in upstreams)
+    yield "the right gradient for an upstream gradient of 1 everywhere", right_for(ones), "The upstream gradient is not used."
     for other, array in question.wanted.items():
         if other.kind == "gradient" and other.upstream == of.upstream and other.name != of.name:
-            yield f"the right {question.quantity(other).name}", array.astype(np.float64)
-    for number, upstream in enumerate(question.upstreams[of.upstream]):
-        if upstream is not None:
-            yield "the upstream gradient", array_of(upstream).astype(np.float64)
-            if tuple(upstream.shape) == question.wanted[of].shape and upstream.numel() <= 512:
-                yield (
-                    "the upstream gradient times the diagonal of the Jacobian",
-                    _diagonal(question, of, number) * array_of(upstream),
-                )
+            yield f"the right {question.quantity(other).name}", array.astype(np.float64), returned
+    for number, upstream in enumerate(upstreams):
+        if upstream is None:
+            continue
+        yield "the upstream gradient", array_of(upstream).astype(np.float64), "It is passed on as it is."
+        if tuple(upstream.shape) == question.wanted[of].shape and upstream.numel() <= 512:
+            diagonal = _diagonal(question, of, number) * array_of(upstream)
+            yield (
+                "the upstream gradient times the diagonal of the Jacobian",
+                diagonal,
+                "What each number does to others is left out.",
+            )
+        for axis, (at, which) in product(range(upstream.ndim), ((0, "first"), (-1, "last"))):
+            if upstream.shape[axis] > 1:
+                less = upstream.clone()
+                less.select(axis, at).zero_()
+                given = tuple(less if place == number else each for place, each in enumerate(upstreams))
+                name = ("row" if axis == 0 else "column") if upstream.ndim == 2 else f"slice along axis {axis}"
+                what = f"the right gradient without the {which} {name} of the upstream gradient"
+                yield what, right_for(given), "A loop starts too late, or ends too early."
 
 
 def _diagonal(question: Question, of: Of, output: int) -> Array:

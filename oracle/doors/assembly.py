@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oracle.diagnosis import Line, Part
+from oracle.diagnosis.diagnosis import fits
 from oracle.diagnosis.likenesses import Factor, likenesses, usual_factors
 from oracle.discrepancy import Row
 from oracle.doors.question import Array, array_of
@@ -17,9 +18,6 @@ from oracle.verdict import Verdict
 
 if TYPE_CHECKING:
     from oracle.doors.whole import Unit, Whole
-
-#: A name and numbers: what may stand in another's place.
-Other = tuple[str, Array]
 
 
 def explained(
@@ -42,10 +40,11 @@ def explained(
     if unit is not None and (given := _given(unit, seen)):
         name, found, wanted = f"the input of {name}", *given
         sigma = floor(wanted, wanted, whole.dtype)
-    others = list(_values(whole, wanted) if forward else _flows(whole, of, units))
-    axes = [f"axis {number}" for number in range(wanted.ndim)]
+    why = "Another result stands here."
+    others = [(other, array, why) for other, array in (_values(whole, wanted) if forward else _flows(whole, of, units))]
+    axes = [f"slices along axis {number}" for number in range(wanted.ndim)]
     looks = likenesses(found, wanted, sigma, whole.dtype, axes, list(_factors(whole, of, units)), others)
-    said = [f"{name} is {look.name}, to {look.sigmas:.3g} sigma. {look.explanation}" for look in looks[:3]]
+    said = [f"{name} is {look.name}, {fits(look.sigmas)}. {look.explanation}" for look in looks[:3]]
     lines += [Line("what", text) for text in said or ["It looks like nothing simple."]]
     parts = [Part(look.name, quantity.position, look.explanation, "", "", name) for look in looks]
     matches = [
@@ -62,7 +61,7 @@ def _given(unit: "Unit", seen: Mapping[str, Sequence[Seen]]) -> tuple[Array, Arr
     return (array_of(found[0]), array_of(wanted[0])) if found and wanted else None
 
 
-def _values(whole: "Whole", wanted: Array) -> Iterator[Other]:
+def _values(whole: "Whole", wanted: Array) -> Iterator[tuple[str, Array]]:
     """Other values and inputs, and this one without them."""
     arrays = {whole.quantity(of).symbol: array for of, array in whole.wanted.items() if of.kind == "output"}
     inputs = {name: array_of(tensor) for name, tensor in whole.inputs.items() if name not in whole.own and name not in arrays}
@@ -72,7 +71,7 @@ def _values(whole: "Whole", wanted: Array) -> Iterator[Other]:
             yield f"the right one without {name} in a sum", _wide(wanted) - array
 
 
-def _flows(whole: "Whole", of: Of, units: Sequence["Unit"]) -> Iterator[Other]:
+def _flows(whole: "Whole", of: Of, units: Sequence["Unit"]) -> Iterator[tuple[str, Array]]:
     """What flows back to this place through each of the submodules that use it; what each call adds to a parameter's gradient."""
     wanted = _wide(whole.wanted[of])
     for name, part in _parts(whole, of, units):
@@ -82,7 +81,7 @@ def _flows(whole: "Whole", of: Of, units: Sequence["Unit"]) -> Iterator[Other]:
             yield f"the right gradient with what {name} gives twice", wanted + part
 
 
-def _parts(whole: "Whole", of: Of, units: Sequence["Unit"]) -> Iterator[Other]:
+def _parts(whole: "Whole", of: Of, units: Sequence["Unit"]) -> Iterator[tuple[str, Array]]:
     for unit in units:
         answers = unit.question.answers
         if of.name.startswith(f"{unit.site.unit}.") and of.name in whole.own:

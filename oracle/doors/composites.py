@@ -86,7 +86,7 @@ def _log_softmax(input: Tensor, dim: int) -> Tensor:
 def _cross_entropy(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     if target.is_floating_point() or input.ndim != 2:
         raise TypeError("probabilities, or more axes")
-    terms = -_log_softmax(input, 1).gather(1, target.unsqueeze(1)).squeeze(1)
+    terms = -torch.log_softmax(input, 1).gather(1, target.unsqueeze(1)).squeeze(1)
     return {"mean": terms.mean, "sum": terms.sum}.get(reduction, lambda: terms)()
 
 
@@ -113,7 +113,7 @@ def _gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None) -> Tensor:
     scores = (query @ key.mT) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-    return _softmax(scores, -1) @ value
+    return torch.softmax(scores, -1) @ value
 
 
 def _norm(input: Tensor, ord: float = 2, dim: int | None = None, keepdim: bool = False) -> Tensor:

@@ -136,7 +136,8 @@ class Following(TorchFunctionMode):
             return found
         name, operands = _name(func), tuple(self._known(leaves[at]) for at in places)
         label = _written(name, [self._known(leaf).label if isinstance(leaf, Tensor) else leaf for leaf in leaves])
-        if name not in MOVES:
+        picks = name == "getitem" and any(isinstance(leaf, Tensor) and not leaf.requires_grad for leaf in leaves)
+        if picks or name not in MOVES:
 
             def again(*given: Tensor) -> Any:
                 filled = list(leaves)
