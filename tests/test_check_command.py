@@ -121,6 +121,7 @@ def folder(tmp_path_factory):
     (found / "package").mkdir()
     (found / "package" / "__init__.py").write_text("import not_there\n")
     (found / "leaves.py").write_text("import sys\nsys.exit()\n")
+    (found / "endless.py").write_text("while True: pass\n")
     return found
 
 
@@ -266,6 +267,11 @@ SIN = ("--reference", "torch.sin", "--shapes", "3")
         (("mine.py:right", *SIN, "--regimes", "odd"), "regimes takes some of"),
         (("mine.py:right", *SIN, "--upstreams", "0"), "upstreams takes a whole number from 1"),
         (("mine.py:right", *SIN, "--timeout", "0"), "timeout takes seconds, more than 0"),
+        (("mine.py:right", *SIN, "--timeout", "-1"), "timeout takes seconds, more than 0"),
+        (
+            ("endless.py:f", *SIN, "--timeout", "0.2"),
+            "reading the files of endless.py:f and torch.sin did not end within 0.2 seconds",
+        ),
         (("mine.py:right", *SIN, "--domain", "odd"), "domain takes one of"),
         (("mine.py:right", *SIN, "--out", "/dev/null/r"), "takes a folder that can be written"),
         (("mine.py:affine_forward", "--backward", "nix", *SIN), "there is no 'nix' in mine.py"),

@@ -373,6 +373,10 @@ def test_one_that_never_ends_is_stopped(wait):
     assert quantities == {"output", "dC/dx"}
 
 
+def test_no_limit_is_a_limit_too():
+    assert oracle.check_function(square(), reference, X, timeout=float("inf")).ok
+
+
 def test_one_that_never_ends_is_stopped_in_a_thread_too():
     from threading import Thread
 

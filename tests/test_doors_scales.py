@@ -140,6 +140,22 @@ def test_where_every_noisy_copy_overflows_anything_of_its_size_is_allowed():
     assert sigma[1] < 1e-14
 
 
+def test_a_compiled_function_has_the_scale_that_it_has_uncompiled(recwarn):
+    def function(x, w):
+        return torch.softmax(x @ w, 1) @ w.T
+
+    inputs = draw(1, (5, 30), (30, 30))
+    upstreams = [[torch.ones(5, 30)]]
+    wanted = {of: to_numpy(value) for of, value in run(function, inputs, {}, upstreams).items()}
+    plain, compiled = (
+        callable_scales(each, inputs, {}, upstreams, wanted, np.dtype("float32"))
+        for each in (function, torch.compile(function, backend="eager"))
+    )
+    for of, sigma in plain.sigma.items():
+        assert np.array_equal(sigma, compiled.sigma[of])
+    assert not [warning for warning in recwarn if "Dynamo" in str(warning.message)]
+
+
 def test_random_numbers_are_the_same_in_every_copy():
     _, scales, _ = measured(lambda x: functional.dropout(x, 0.5), draw(0, (20, 5)))
     assert (scales.exact[Of("output", "0")] == 0).any()

@@ -31,6 +31,12 @@ def test_oracle_loads_torch_and_pandas_only_when_it_computes(statement, package)
     assert not loaded_by(statement, package)
 
 
+def test_measuring_rounding_does_not_load_torchs_compiler():
+    check = "import torch, oracle; assert oracle.check_function({}, torch.sin, '3').ok"
+    assert not loaded_by(check.format("torch.sin"), "torch._dynamo")
+    assert loaded_by(check.format("torch.compile(torch.sin, backend='eager')"), "torch._dynamo")
+
+
 @pytest.mark.parametrize(
     ("statement", "package"),
     [

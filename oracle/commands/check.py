@@ -35,7 +35,9 @@ def check(
     ] = None,
     domain: Annotated[str | None, typer.Option(metavar="NAME", help="Inputs are real, positive, negative or unit.")] = None,
     upstreams: Annotated[int | None, typer.Option(metavar="N", help="How many random upstream gradients.")] = None,
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="So long one call of TARGET may take.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="So long one call of TARGET, or reading its file, may last.")
+    ] = None,
     out: Out = None,
     as_json: Json = False,
     seed: Seed = 0,

@@ -1,6 +1,7 @@
 """Which door a target goes through, and the report on it."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from oracle.commands.target import find
 from oracle.doors.backward import check_backward
 from oracle.doors.errors import DoorError
 from oracle.doors.function import check_function
+from oracle.doors.guard import TooLongError, limited
 from oracle.doors.module import check_module
 from oracle.doors.network import check_network
 from oracle.report import Report
@@ -57,12 +59,19 @@ def checked(
     """Check what the texts name. Raises SpecError where they name nothing, or the call does not suit what they name."""
     torch.manual_seed(options["seed"])  # a file may draw the parameters of its modules
     np.random.seed(options["seed"])  # noqa: NPY002 # ditto
-    found = find(target)
-    candidate, wanted = found.value, find(reference, beside=found).value
-    door, given = _door(candidate, wanted), [candidate]
-    if backward:
-        door, found = PAIR, find(backward, beside=found)
-        given.append(found.value)
+    seconds = options.get("timeout", math.inf)
+    try:
+        with limited(seconds if seconds > 0 else math.inf):  # the door refuses what is no time
+            found = find(target)
+            candidate, wanted = found.value, find(reference, beside=found).value
+            door, given = _door(candidate, wanted), [candidate]
+            if backward:
+                door, found = PAIR, find(backward, beside=found)
+                given.append(found.value)
+    except TooLongError as error:
+        raise SpecError(
+            f"reading the files of {target} and {reference} did not end within {seconds:g} seconds (--timeout)."
+        ) from error
     _fitting(door, inputs, options)
     try:
         report = door.check(*given, wanted, *inputs, **options)

@@ -166,8 +166,10 @@ def _file(place: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         del sys.modules[name]
+        if not isinstance(error, Exception | SystemExit):
+            raise
         raise SpecError(f"{place} cannot be run: {_where(error, str(path))}{_first(error)}") from error
     return module
 

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import io
+import math
 import os
 import signal
 import threading
@@ -23,7 +24,7 @@ NOT_THEIRS = tuple(str(Path(where).parent) + os.sep for where in (str(Path(__fil
 SHOWN = 300
 
 
-class _TooLongError(BaseException):
+class TooLongError(BaseException):
     """The time is up; not an Exception, so that the candidate does not catch it."""
 
 
@@ -79,11 +80,11 @@ def guarded(function: Callable[..., Any], *arguments: Any, timeout: float = 60.0
             contextlib.redirect_stderr(said),
             warnings.catch_warnings(),
             np.errstate(all="ignore"),
-            _limited(timeout),
+            limited(timeout),
         ):
             warnings.simplefilter("ignore")
             value = function(*arguments)
-    except _TooLongError:
+    except TooLongError:
         late = True
         error = f"the candidate did not end within {timeout:g} seconds (timeout=)"
     except KeyboardInterrupt:
@@ -109,12 +110,18 @@ def _told(raised: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Interrupts what runs inside when the time is up: by a signal in the main thread, which also ends a sleep."""
+def limited(seconds: float) -> Iterator[None]:
+    """Interrupts what runs inside when the time is up: by a signal in the main thread, which also ends a sleep.
+
+    Infinitely many seconds are no limit.
+    """
+    if math.isinf(seconds):
+        yield
+        return
     if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
 
         def stop(*_: Any) -> None:
-            raise _TooLongError
+            raise TooLongError
 
         earlier = signal.signal(signal.SIGALRM, stop)
         signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -125,7 +132,7 @@ def _limited(seconds: float) -> Iterator[None]:
             signal.signal(signal.SIGALRM, earlier)
         return
     here = ctypes.c_ulong(threading.get_ident())
-    raised = ctypes.py_object(_TooLongError)
+    raised = ctypes.py_object(TooLongError)
     timer = threading.Timer(seconds, ctypes.pythonapi.PyThreadState_SetAsyncExc, (here, raised))
     timer.start()
     try:

@@ -1,11 +1,12 @@
 """Many copies of a computation side by side, the first of them exact; every operation in its parts."""
 
+import sys
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -74,10 +75,24 @@ class Replicas(TorchDispatchMode):  # type: ignore[no-untyped-call]
     `given` holds where numbers lie in memory that are given and not computed, such as labels: on them nothing but they decides.
     """
 
+    #: Whether torch's compiler knows that it does not compile the operations' own dispatch.
+    left_alone: ClassVar[bool] = False
+
     def __init__(self, groups: Groups) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.groups, self.depth, self.wide_inside = groups, 0, False
         self.given: set[int] = set()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: else torch loads its whole compiler at the first operation, so that it leaves the method below alone."""
+        return False
+
+    def __enter__(self) -> Any:
+        if "torch._dynamo" in sys.modules and not Replicas.left_alone:  # somebody compiles
+            Replicas.left_alone = True
+            Replicas.__torch_dispatch__ = torch.compiler.disable(Replicas.__torch_dispatch__)  # type: ignore[method-assign, no-untyped-call]
+        return super().__enter__()  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs, what = kwargs or {}, kind(func)
