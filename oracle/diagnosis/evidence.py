@@ -155,10 +155,21 @@ class Evidence:
         return unit_of(predicted, self.sigma(slot, own=own), slot.of(self.reference), self._shares[slot, own])
 
     def reproduced(self, slot: Slot, found: Any, predicted: Any, *, own: bool = False) -> float:
-        """How far what was found is from what a mistake predicts, in rounding scales; infinity for another shape."""
+        """How far what was found is from what a mistake predicts, in rounding scales; infinity for another shape.
+
+        Infinity too where it is wrong and the prediction is right, or no number at all: that explains nothing.
+        """
         if found is None or predicted is None or np.shape(found) != np.shape(predicted):
             return 0.0 if found is None and predicted is None else np.inf
-        return furthest(found, predicted, self.unit(slot, predicted, own=own))
+        distance = furthest(found, predicted, self.unit(slot, predicted, own=own))
+        wrong = not (self.own if own else self.distances).get(slot, 0.0) <= self.allowed
+        if wrong and distance <= self.allowed:
+            right = slot.of(self.reference)
+            if furthest(predicted, right, self.sigma(slot, own=own)) <= self.allowed:
+                return np.inf
+            if np.isfinite(right).any() and not np.isfinite(predicted).any():
+                return np.inf
+        return distance
 
     def _off(self, slot: Slot, trace: Trace, *, own: bool) -> float:
         """How far an array is from the reference's; infinitely where it has another dtype, and not at all where it passed."""

@@ -12,6 +12,8 @@ from oracle.diagnosis.evidence import furthest
 from oracle.diagnosis.terms import constant, multiple, not_summed, rank_one, scaled, shifted
 from oracle.roundoff import size, unit_roundoff
 
+#: Of errors that are rounding at least such a share goes up, and as many down.
+EITHER_WAY = 0.25
 #: Rows or columns beyond which nobody looks for a permutation.
 MOST = 512
 
@@ -31,9 +33,10 @@ def likenesses(
     if found is None:
         return [Look("not given", 0.0, "The array is not returned at all, or the code that computes it raised.")]
     with np.errstate(all="ignore"):
+        other_dtype = np.asarray(found).dtype != np.asarray(wanted).dtype
         found, wanted, sigma = (np.asarray(array, np.float64) for array in (found, wanted, sigma))
         beside = Beside(found, wanted, sigma, dtype, tuple(axes), tuple(factors), tuple(others), tuple(given), what)
-        for kind in _KINDS:
+        for kind in (_same_numbers, *_KINDS) if other_dtype else _KINDS:
             holding = [look for look in kind(beside) if look.sigmas <= beside.allowed]
             if holding:
                 return sorted(holding, key=lambda look: look.sigmas)
@@ -169,12 +172,17 @@ def _rounded(b: Beside) -> Iterator[Look]:
         grown = np.asarray(b.unit(b.wanted)) * (unit / own)
         error = np.abs(b.found - b.wanted)
         held = bool(np.array_equal(b.found, b.found.astype(dtype).astype(np.float64)))
-        typical = float(np.median(error / np.where(b.wanted == 0, np.inf, np.abs(b.wanted))))
+        off = (b.found - b.wanted) / np.where(b.wanted == 0, np.inf, b.wanted)
+        typical, share = float(np.median(np.abs(off))), float((off > 0).mean())
         if held and (error <= np.maximum(grown, unit * np.abs(b.wanted)) * 4).all():
             yield Look(f"rounded to {name}", 0.0, f"Every number of it is one that {name} has: an array or a cast of that dtype.")
-        elif few or name == "bfloat16":
+        elif few or name == "bfloat16" or not EITHER_WAY <= share <= 1 - EITHER_WAY:
             continue
-        elif unit / 64 <= typical <= unit and (error <= 4 * unit * size(b.wanted)).all():
+        elif (
+            unit / 64 <= typical <= unit
+            and (np.abs(off) <= 16 * unit).mean() > 0.9
+            and (error <= 4 * unit * size(b.wanted)).all()
+        ):
             yield Look(f"computed in {name}", 0.0, f"Right to about {unit:.0e} everywhere: it looks like accumulation in {name}.")
 
 
@@ -183,9 +191,11 @@ def _overflow(b: Beside) -> Iterator[Look]:
     if b.found.shape != b.wanted.shape:
         return
     bad = ~np.isfinite(b.found) & np.isfinite(b.wanted)
-    if bad.any() and not bad.all():
+    what = "NaN" if np.isnan(b.found[bad]).all() else "NaN or infinity"
+    if bad.all() and bad.size:
+        yield Look(f"{what} everywhere", 0.0, "0 is divided by 0, infinity by infinity, or a root or logarithm taken below 0.")
+    elif bad.any():
         sigmas = b.sigmas(np.where(bad, b.found, b.wanted))
-        what = "NaN" if np.isnan(b.found[bad]).all() else "NaN or infinity"
         yield Look(
             f"right, but {what} at {int(bad.sum())} of {bad.size} elements",
             sigmas,
@@ -195,6 +205,6 @@ def _overflow(b: Beside) -> Iterator[Look]:
 
 #: Kinds of likeness, those first that say most with least freedom.
 _KINDS: tuple[Callable[[Beside], Iterator[Look]], ...] = (
-    _same_numbers, _zero, _overflow, _nearly, _factor, _arranged, not_summed, _kept, _elsewhere, constant, shifted, scaled,
+    _zero, _overflow, _nearly, _factor, _arranged, not_summed, _kept, _elsewhere, constant, shifted, scaled,
     multiple, rank_one, _rounded,
 )  # fmt: skip

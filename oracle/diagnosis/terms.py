@@ -19,7 +19,7 @@ def not_summed(b: Beside) -> Iterator[Look]:
         for axes in _reductions(b.found.shape, b.wanted.shape):
             total = b.found.sum(axis=axes).reshape(b.wanted.shape)
             far = furthest(total, b.wanted, b.unit(b.wanted) * max(b.found.size / max(b.wanted.size, 1), 1))
-            yield Look("the right gradient, not summed over what shares it", far, "A broadcast operand collects from all.")
+            yield Look(f"the right {b.what}, not summed over what shares it", far, "A broadcast operand collects from all.")
 
 
 def _reductions(shape: tuple[int, ...], to: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -39,9 +39,11 @@ def shifted(b: Beside) -> Iterator[Look]:
         if b.found.shape[axis] > 2:
             term = (b.found - b.wanted).mean(axis=axis, keepdims=True)
             yield Look(
-                f"the right gradient plus a number that is the same in all its {name}",
+                f"the right {b.what} plus a number that is the same in all its {name}",
                 b.sigmas(b.wanted + term),
-                "A sum or mean over them is left out, or one too many.",
+                "A sum or mean over them is left out, or one too many."
+                if b.what == "gradient"
+                else "A term that they share is another.",
             )
 
 
@@ -106,9 +108,11 @@ def multiple(b: Beside) -> Iterator[Look]:
             slope = (off * centred).sum(axis=-1, keepdims=True) / (centred * centred).sum(axis=-1, keepdims=True)
             term = off.mean(axis=-1, keepdims=True) + slope * centred
             yield Look(
-                f"the right gradient plus, along its {places}, a multiple of {name} and a constant",
+                f"the right {b.what} plus, along its {places}, a multiple of {name} and a constant",
                 b.sigmas(b.wanted + np.moveaxis(term, -1, axis)),
-                "What goes back through a mean or a variance is left out, or wrong.",
+                "What goes back through a mean or a variance is left out, or wrong."
+                if b.what == "gradient"
+                else "A mean, a variance or what is added to it is another.",
             )
 
 
@@ -118,7 +122,7 @@ def constant(b: Beside) -> Iterator[Look]:
     difference = b.found - b.wanted
     constant = float(np.mean(difference))
     if constant and np.isfinite(constant):
-        yield Look(f"the right gradient plus a constant, {constant:.4g}", b.sigmas(b.wanted + constant), "A term added to all.")
+        yield Look(f"the right {b.what} plus a constant, {constant:.4g}", b.sigmas(b.wanted + constant), "A term added to all.")
 
 
 def rank_one(b: Beside) -> Iterator[Look]:
@@ -133,7 +137,7 @@ def rank_one(b: Beside) -> Iterator[Look]:
     term = singular[0] * np.outer(left[:, 0], right[0])
     if singular[1] <= CLEAR * singular[0]:
         yield Look(
-            "the right gradient and one term too many or too few, a column times a row",
+            f"the right {b.what} and one term too many or too few, a column times a row",
             b.sigmas(b.wanted + term),
             "One outer product of the sum is missing, or counted twice: one sample, say.",
         )

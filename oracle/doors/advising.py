@@ -79,7 +79,7 @@ def _of_numbers(
     lines += [Line("known", f"{note[0].upper()}{note[1:]}.") for note in said]
     if drawn := _drawn(session, question, given):
         return [*lines, Line("what", f"{drawn.name[0].upper()}{drawn.name[1:]}. {drawn.explanation}")], [_match(drawn)]
-    failing = _failing(session, question, wrong) if example else [question]
+    failing = _failing(session, question, wrong) if example and not session.whole else [question]
     named = next((each for each in failing if each.size <= SMALL), None)
     if named is None:
         return [*lines, Line("known", "No smaller input was found that shows it.")], []
@@ -193,8 +193,10 @@ def _named(question: Question, given: Given, wrong: Sequence[Row]) -> tuple[list
         matches = [_match(part, match.sigmas, number) for number, match in enumerate(diagnosis.matches) for part in match.parts]
         return [*lines, *(line for line in diagnosis.lines(None) if line.kind in ("what", "why", "effect", "formula"))], matches
     looks = {of: _looks(question, of, given.values.get(of)) for of in places if of.kind == "output" or of.upstream == first}
-    simple = len(looks) == 1 and all(looks.values())  # of several arrays one slip says more than what each looks like
-    slips = [] if forward or simple else slipped(question, given.values, first)
+    # of several arrays, or outputs, one slip says more than what each looks like; what is no number any of them might give
+    simple = len(looks) == 1 and all(looks.values()) and len(question.upstreams[first]) == 1
+    numbers = any(np.isfinite(np.asarray(given.values[of])).any() for of in gradients if given.values.get(of) is not None)
+    slips = [] if forward or simple or not numbers else slipped(question, given.values, first)
     lines += [Line("what", f"It is as if {part.name}, {fits(sigmas)}. {part.explanation}") for sigmas, part in slips]
     matches = [_match(part, sigmas, number) for number, (sigmas, part) in enumerate(slips)]
     for of, like in () if slips else looks.items():
@@ -226,7 +228,7 @@ def _region(question: Question, of: Of, found: Any) -> str:
     conditions = [each for name, value in inputs for each in about(name, _plain(value))]
     for upstream in question.upstreams[of.upstream] if of.kind == "gradient" else ():
         conditions += [] if upstream is None else about("upstream gradient", array_of(upstream))
-    axes = [f"axis {number}" for number in range(wanted.ndim)] if wanted.ndim != 2 else ["row", "column"]
+    axes = [f"axis {number}, index" for number in range(wanted.ndim)] if wanted.ndim != 2 else ["row", "column"]
     return told(~(apart(found, wanted, question.scales.sigma[of]) <= TOLERANCE), conditions, axes)
 
 
@@ -240,6 +242,10 @@ def _factors(question: Question) -> Iterator[Factor]:
         for axis, size in enumerate(value.shape):
             counts[f"the size of axis {axis} of {name}"] = size
         counts[f"the number of elements of {name}"] = value.numel()
+    given = [each for each in question.upstreams[0] if each is not None]
+    if len(given) == 1 and given[0].numel() == 1 and (one := float(given[0])) not in (0.0, 1.0, -1.0):
+        yield f"1/{one:.4g}, the upstream gradient", 1 / one, "The upstream gradient is taken as 1."
+        yield f"{one:.4g}, the upstream gradient", one, "The upstream gradient is counted twice."
     seen: set[int] = set()
     yield from usual_factors({name: size for name, size in counts.items() if not (size in seen or seen.add(size))})  # type: ignore[func-returns-value]
 

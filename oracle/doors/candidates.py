@@ -15,7 +15,7 @@ from torch.func import functional_call
 from oracle.doors.errors import FormError
 from oracle.doors.guard import Outcome, guarded
 from oracle.doors.question import Array, Named, array_of
-from oracle.rounding.callables import Of, Upstream, outputs_of, random_from
+from oracle.rounding.callables import NotATensorError, Of, Upstream, outputs_of, random_from
 from oracle.twins import to_numpy
 
 
@@ -93,11 +93,18 @@ class TorchCandidate:
     ) -> None:
         before = {name: array_of(value) for name, value in inputs.items()}
         given, own, result = self._forward(inputs, params)
-        outputs = outputs_of(result)
+        try:
+            outputs = outputs_of(result)
+        except NotATensorError as error:
+            raise FormError(str(error).replace("a callable", "the candidate", 1)) from error
         found |= {Of("output", str(number)): array_of(output) for number, output in enumerate(outputs)}
         for upstream in upstreams[:1]:
             if len(upstream) != len(outputs):
                 raise FormError(f"the candidate returns {_count(outputs)}, and the reference {_count(upstream)}")
+        for at, (output, up) in enumerate(zip(outputs, upstreams[0] if upstreams else (), strict=False)):
+            if up is not None and output.shape != up.shape:
+                which = f"output {at + 1}" if len(outputs) > 1 else "the output"
+                raise FormError(f"{which} has the shape {tuple(output.shape)}, and the reference's {tuple(up.shape)}")
         leaves = {name: leaf for name, leaf in {**given, **own}.items() if leaf.requires_grad}
         for number, upstream in enumerate(upstreams):
             handed = [None if each is None else array_of(each) for each in upstream]
@@ -147,7 +154,17 @@ def _backward(outputs: Sequence[Tensor], upstream: Upstream, leaves: Named) -> d
     if not any(out.requires_grad for out, _ in pairs):
         raise FormError("the output does not require a gradient: is it computed under torch.no_grad(), or from detached numbers?")
     given, up = zip(*[pair for pair in pairs if pair[0].requires_grad], strict=True)
-    grads = torch.autograd.grad(given, list(leaves.values()), up, retain_graph=True, allow_unused=True)
+    try:
+        grads: Sequence[Tensor | None] = torch.autograd.grad(
+            given, list(leaves.values()), up, retain_graph=True, allow_unused=True
+        )
+    except RuntimeError as error:
+        if "use_reentrant" not in str(error):
+            raise
+        torch.autograd.backward(given, up, retain_graph=True)  # which checkpoints of the older kind ask for
+        grads = [leaf.grad for leaf in leaves.values()]
+        for leaf in leaves.values():
+            leaf.grad = None
     return {name: None if grad is None else array_of(grad) for name, grad in zip(leaves, grads, strict=True)}
 
 
@@ -215,6 +232,8 @@ def _as_array(value: Any, kind: torch.dtype | None) -> Any:
 
 def _numbers(what: str, value: Any) -> Array:
     """A copy of an array. Raises TypeError where it holds no numbers."""
+    if value is None:
+        raise FormError(f"{what} is an array of numbers; the candidate gives None")
     array = np.array(value)
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
         raise FormError(f"{what} is an array of numbers; the candidate gives {type(value).__name__} of dtype {array.dtype}")

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oracle.diagnosis.evidence import furthest
 from oracle.discrepancy import Row
 from oracle.doors.candidates import Candidate, Given, TorchCandidate, give, put_back
 from oracle.doors.contract import duty, own_scale, printed
 from oracle.doors.errors import DoorError
+from oracle.doors.examine import compared
 from oracle.doors.guard import SETTINGS, guarded
-from oracle.doors.question import Named, Question, array_of, ask
-from oracle.rounding.callables import Of, Upstream, random_from, run
+from oracle.doors.question import Array, Named, Question, array_of, ask
+from oracle.rounding.callables import Of, Upstream, random_from
 from oracle.twins import parameter
-from oracle.verdict import TOLERANCE, Verdict
+from oracle.verdict import Verdict
 
 #: Orders of an array in memory, by what they are called.
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -65,17 +65,14 @@ def _second_calls(candidate: Candidate, question: Question, given: Given) -> Ite
     )
     none = "an upstream gradient of 0 does not give exactly 0"
     found = call(upstreams=nothing.upstreams)
-    gradients = {of: array for of, array in nothing.wanted.items() if of.kind == "gradient"}
-    zero = {of: array if given.values.get(of) is None else np.zeros_like(given.values[of]) for of, array in gradients.items()}
+    zero = {of: _formed(array, given.values.get(of)) for of, array in nothing.wanted.items() if of.kind == "gradient"}
     yield _all(nothing, "no upstream gradient", found, zero, none, scale=0.0)
     for layout, lay in LAYOUTS.items():
         laid = {name: _laid(value, lay) for name, value in inputs.items()}
         if any(value.stride() != inputs[name].stride() for name, value in laid.items()):
             found, text = call(laid), f"a {layout} input gives something else: {ALLOCATE}"
             row = _all(question, f"{layout} input", found, given.values, text)
-            if Verdict(row.verdict).fails and (wanted := _moved(question, laid)):
-                row = _all(question, f"{layout} input", found, wanted, text)
-            yield row
+            yield _all(question, row.symbol, found, found.values, text) if _right(question, laid, found, row) else row
     others = [tuple(None if each is None else LAYOUTS["non-contiguous"](each) for each in upstream) for upstream in upstreams]
     text = f"a non-contiguous upstream gradient gives something else: {ALLOCATE}"
     yield _all(question, "non-contiguous upstream gradient", call(upstreams=others), given.values, text)
@@ -87,14 +84,19 @@ def _second_calls(candidate: Candidate, question: Question, given: Given) -> Ite
     yield from _expanded(question, call)
 
 
-def _moved(question: Question, laid: Named) -> dict[Of, Any]:
-    """What the reference gives for inputs that lie otherwise, where that is not what it gave; it may draw random numbers."""
-    if question.keep:
-        return {}
-    answers = run(question.reference, laid, question.params, question.upstreams, seed=question.seed)
-    there = {of: array_of(answer) for of, answer in answers.items()}
-    same = all(furthest(there[of], wanted, question.scales.sigma[of]) <= TOLERANCE for of, wanted in question.wanted.items())
-    return {} if same else there
+def _formed(array: Array, like: Any) -> Array:
+    """The array; where one has another form than is right, which is told elsewhere, zeros of that form."""
+    same = like is None or (np.shape(like), like.dtype) == (array.shape, array.dtype)
+    return array if same else np.zeros_like(like)
+
+
+def _right(question: Question, inputs: Named, found: Given, row: Row) -> bool:
+    """Whether what fails is right all the same, held against the reference for the same inputs: it may depend on how they lie
+    too, as where it draws random numbers, or numbers tie.
+    """
+    if not Verdict(row.verdict).fails or found.failure or question.keep:
+        return False
+    return not any(Verdict(each.verdict).fails for each in compared(replace(question, inputs=inputs), found))
 
 
 def _expanded(question: Question, call: Callable[..., Given]) -> Iterator[Row]:
@@ -108,12 +110,16 @@ def _expanded(question: Question, call: Callable[..., Given]) -> Iterator[Row]:
             plain = ask(question.case, question.module, question.reference, written, question.params, 1, question.seed)
         except DoorError:
             continue
+        if not all(bool(answer.isfinite().all()) for answer in plain.answers.values()):
+            continue  # as of the determinant of a matrix with equal rows
         plain = replace(plain, replicas=FEWER)
         wanted = call(written, upstreams=plain.upstreams)
         if not wanted.failure:
             found = call({**written, name: spread}, upstreams=plain.upstreams)
             text = f"where {name} is expanded (stride 0) it gives something else: {ALLOCATE}"
-            yield _all(plain, f"expanded {name}", found, wanted.values, text)
+            row = _all(plain, f"expanded {name}", found, wanted.values, text)
+            right = _right(plain, {**written, name: spread}, found, row)
+            yield _all(plain, row.symbol, found, found.values, text) if right else row
 
 
 def _spread(value: Tensor, axes: int) -> Tensor:

@@ -86,7 +86,7 @@ def guarded(function: Callable[..., Any], *arguments: Any, timeout: float = 60.0
             value = function(*arguments)
     except TooLongError:
         late = True
-        error = f"the candidate did not end within {timeout:g} seconds (timeout=)"
+        error = f"the candidate did not end within {timeout:g} second{'s' * (timeout != 1)} (timeout=)"
     except KeyboardInterrupt:
         raise
     except FormError as refused:
@@ -105,7 +105,10 @@ def _told(raised: BaseException) -> str:
     """The error, and the last line of the candidate's own code on its way."""
     steps = [step for step in traceback.extract_tb(raised.__traceback__) if not step.filename.startswith(NOT_THEIRS)]
     where = f" (line {steps[-1].lineno}: {steps[-1].line})" if steps and steps[-1].line else ""
-    said = str(raised).partition("\n")[0].strip().removesuffix(".")
+    try:
+        said = str(raised).partition("\n")[0].strip().removesuffix(".")
+    except Exception:
+        said = "its text raises another"
     return f"{type(raised).__name__}{f': {said}' * bool(said)}{where}"
 
 

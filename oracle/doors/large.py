@@ -5,8 +5,9 @@ selection is computed many times. Otherwise all of it is, but less often and one
 is kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,10 +51,7 @@ def selection(question: Question, given: Given) -> Selection:
     rows = _rows(question)
     if rows:
         width = max(answer[0].numel() for answer in question.answers.values())
-        numbers = torch.unique(
-            torch.cat([at // answer[0].numel() for at, answer in zip(picked.values(), question.answers.values(), strict=True)])
-        )
-        chosen = numbers[: max(len(picked) * 3 * PICKED // width, 2)]
+        chosen = _worst_rows(question, picked, given, max(len(picked) * 3 * PICKED // width, 2))
         places = {
             of: (chosen[:, None] * answer[0].numel() + torch.arange(answer[0].numel())) for of, answer in question.answers.items()
         }
@@ -81,6 +79,21 @@ def _picks(question: Question, of: Of, found: Any) -> Tensor:
     most = _most(apart)
     relative = _most(apart.div_(wanted.to(wide).abs()).nan_to_num_(0.0))
     return torch.unique(torch.cat([most, relative, some]))
+
+
+def _worst_rows(question: Question, picked: Mapping[Of, Tensor], given: Given, count: int) -> Tensor:
+    """So many rows: three of four hold what differs most, by turns of each array, the others are any that hold a place picked."""
+    ranked = []
+    for of, at in picked.items():
+        wanted, found = question.answers[of].detach().double(), given.values.get(of)
+        rows = torch.unique(at // wanted[0].numel())
+        if found is not None and np.shape(found) == tuple(wanted.shape):
+            apart = (torch.from_numpy(np.asarray(found[rows.numpy()], np.float64)) - wanted[rows]).abs().nan_to_num(torch.inf)
+            rows = rows[apart.flatten(1).amax(1).argsort(descending=True)]
+        ranked.append(rows.tolist())
+    order = list(dict.fromkeys(row for turn in zip_longest(*ranked) for row in turn if row is not None))
+    worst, others = order[: count - count // 4], order[count - count // 4 :]
+    return torch.tensor(sorted(worst + others[:: max(len(others) // max(count // 4, 1), 1)][: count // 4]))
 
 
 def _most(numbers: Tensor) -> Tensor:

@@ -129,4 +129,5 @@ class Posed:
         parts = [Of("gradient", str(Site(site.unit, site.call, part))) for part in range(len(seen.outputs))]
         upstream = tuple(self.whole.answers[part] for part in parts)
         question = Question(self.case, label, reference, inputs, {}, (upstream,), self.seed)
-        return Unit(site, Session(candidate, reference, {}, 1, self.seed, MAX_ELEMENTS), question, at)
+        session = Session(candidate, reference, {}, 1, self.seed, MAX_ELEMENTS, isinstance(own, torch.nn.RNNBase))
+        return Unit(site, session, question, at)

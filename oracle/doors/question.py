@@ -1,5 +1,6 @@
 """Numbers at which candidate and reference are asked the same, and what the reference answers."""
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from manualbp import Quantity
 from oracle.case import DTYPES
 from oracle.doors.errors import DoorError
 from oracle.inputs import generator
+from oracle.rounding import callables
 from oracle.rounding.callables import (
     NOISY,
     CallableScales,
@@ -27,9 +29,14 @@ from oracle.rounding.callables import (
     random_from,
     run,
 )
+from oracle.roundoff import size, unit_roundoff
 from oracle.twins import to_numpy
 
 Array = NDArray[Any]
+#: Copies of the inputs that are rounded.
+ROUNDED = 4
+#: Files in which a callable is called: a TypeError there says that it was not even entered.
+CALLERS = (callables.__file__, torch.nn.modules.module.__file__)
 Named = Mapping[str, Tensor]
 
 
@@ -89,6 +96,42 @@ class Question:
             raise DoorError(f"the reference raises {type(error).__name__} where its rounding is measured: {first}") from error
 
     @cached_property
+    def eased(self) -> dict[Of, NDArray[np.float64]]:
+        """The scales; and where a number is smaller than what rounding the inputs does to it, that instead.
+
+        As of a variance of equal numbers: what is left there depends on the order of the operations, and on nothing else. A
+        gradient that is 0 everywhere, as behind a softmax over one class, has the rounding of an ordinary one.
+        """
+        unit, exact = unit_roundoff(self.dtype), self.scales.exact
+        copies = [self._rounded(unit, copy) for copy in range(ROUNDED)]
+        up = max(size(array_of(each)) for upstream in self.upstreams for each in upstream if each is not None)
+        out = max(size(array) for of, array in exact.items() if of.kind == "output")
+        held = {**self.inputs, **self.params}
+        found = {}
+        for of, sigma in self.scales.sigma.items():
+            moved = np.max([np.abs(copy[of] - exact[of]) for copy in copies], axis=0)
+            moved = np.where(np.isfinite(moved), moved, 0.0)
+            found[of] = np.where(np.abs(exact[of]) <= moved, np.maximum(sigma, moved), sigma)
+            if of.kind == "gradient" and not exact[of].any():
+                found[of] = np.maximum(found[of], unit * up * out / (min(size(array_of(held[of.name])), 1.0) or 1.0))
+        return found
+
+    def _rounded(self, unit: float, copy: int) -> dict[Of, Array]:
+        """What the reference gives in float64 for numbers that are rounded, each up or down by so much of itself."""
+        rng = generator(self.seed, f"rounded {copy}")
+
+        def off(value: Tensor) -> Tensor:
+            if not value.is_floating_point():
+                return value
+            signs = torch.from_numpy(rng.choice([-unit, unit], tuple(value.shape)))
+            return (value.detach().double() * (1 + signs)).requires_grad_(value.requires_grad)
+
+        inputs, params = ({name: off(value) for name, value in each.items()} for each in (self.inputs, self.params))
+        upstreams = [tuple(None if each is None else off(each) for each in upstream) for upstream in self.upstreams]
+        found = run(self.reference, inputs, params, upstreams, wide=True, keep=self.keep, seed=self.seed)
+        return {of: value.double().numpy() for of, value in found.items()}
+
+    @cached_property
     def sides(self) -> dict[Of, Array]:
         """What each array may be at a kink, along a leading axis."""
         return callable_sides(self.reference, self.inputs, self.params, self.upstreams, keep=self.keep)
@@ -127,10 +170,10 @@ def ask(
             outputs, leaves = forward(reference, inputs, params)
     except NotATensorError as error:
         raise DoorError(f"the reference is written in torch: {error}") from error
-    except TypeError as error:
-        raise DoorError(f"the reference takes other arguments than {shown}: {error}") from error
     except Exception as error:
         first = str(error).partition("\n")[0].strip().removesuffix(".")
+        if isinstance(error, TypeError) and traceback.extract_tb(error.__traceback__)[-1].filename in CALLERS:
+            raise DoorError(f"the reference takes other arguments than {shown}: {first}.") from error
         hint = "Do the shapes fit it?"
         if "dtype" in first:
             hint = "Do the dtypes fit? Real inputs and modules have that of dtype= where it is given."

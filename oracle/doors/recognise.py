@@ -90,7 +90,12 @@ class Recognised:
         with np.errstate(all="ignore"):  # what a mistake would have given need not be finite
             found_out = diagnose(self.case, reference, trace, scale=scales(self.case, reference))
         # behind a layer there is no loss here, only the upstream gradient
-        own = (match for match in found_out.matches if all(part.position < max(layers, 1) for part in match.parts))
+        off = max((distance for _, distance in found_out.distances), default=np.inf)
+        own = (
+            match
+            for match in found_out.matches
+            if all(part.position < max(layers, 1) for part in match.parts) and 2 * match.sigmas < off
+        )
         return replace(found_out, matches=tuple(own)) if found_out.wrong else None
 
 
@@ -142,8 +147,8 @@ def _recognised(question: Question, upstream: int) -> Iterator[Recognised]:
     """Every record that gives the output, the simplest first."""
     of = Of("output", "0")
     given = question.upstreams[upstream][0]
-    if sum(each.kind == "output" for each in question.answers) != 1 or given is None:
-        return
+    if sum(each.kind == "output" for each in question.answers) != 1 or given is None or not question.wanted[of].any():
+        return  # many functions are 0 somewhere
     held = {**question.inputs, **question.params}
     seen = _Seen(
         question,

@@ -39,6 +39,8 @@ class Session:
     upstreams: int
     seed: int
     max_elements: int
+    #: No part of the inputs is asked about: of some functions in C no argument may have another size.
+    whole: bool = False
 
     def report(self, cases: Iterable[tuple[str, Mapping[str, Tensor]]], command: str) -> "Report":
         """Check the cases, the first of which has to suit the reference; others that it refuses are left out."""
@@ -87,7 +89,8 @@ class Session:
     def ask(self, label: str, inputs: Named) -> Question:
         """The question at these inputs. Raises DoorError where the reference does not take them."""
         name = self.candidate.name
-        dtype = next(str(value.dtype).removeprefix("torch.") for value in inputs.values() if value.is_floating_point())
+        held = (*inputs.values(), *self.params.values())
+        dtype = next(str(value.dtype).removeprefix("torch.") for value in held if value.is_floating_point())
         question = ask(f"{name}/{dtype}/{label}", name, self.reference, inputs, self.params, self.upstreams, self.seed)
         try:
             _ = question.answers

@@ -116,7 +116,8 @@ def outputs_of(result: Any) -> tuple[Tensor, ...]:
     outputs = tuple(result) if isinstance(result, tuple | list) else (result,)
     for output in outputs:
         if not isinstance(output, Tensor):
-            raise NotATensorError(f"a callable returns a tensor or a tuple of tensors; got {type(output).__name__}.")
+            inside = f" inside a {type(result).__name__}" if outputs[0] is not result else ""
+            raise NotATensorError(f"a callable returns a tensor or a tuple of tensors; got {type(output).__name__}{inside}.")
     return outputs
 
 
