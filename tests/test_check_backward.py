@@ -172,7 +172,7 @@ def fortran(dout, cache):
         (forward, into_input, "w unchanged"),
         (kept_forward, into_cache, "cache, array 2 unchanged"),
         (forward, Keeps().backward, "called twice"),
-        (forward, lambda dout, cache: (*backward(dout, cache)[:2], np.ones(3)), "twice the upstream gradient"),
+        (forward, lambda dout, cache: (*backward(dout, cache)[:2], np.ones(3)), "scaled upstream gradient"),
         (forward, lambda dout, cache: (*backward(dout, cache)[:2], dout.sum(axis=0) + 1e-300), "no upstream gradient"),
         (lambda x, w, b: (x.ravel(order="K").reshape(x.shape) @ w + b, (x, w, b)), backward, "transposed input"),
     ],

@@ -49,6 +49,9 @@ class Candidate(Protocol):
     ) -> None:
         """Outputs, and the gradients for every upstream gradient."""
 
+    def between(self, inputs: Named, others: Named, params: Named, upstream: Upstream) -> dict[Of, Any]:
+        """The gradients at the inputs, on whose way back one goes after a call with other inputs."""
+
 
 def give(candidate: Candidate, inputs: Named, params: Named, upstreams: Sequence[Upstream], seed: int = 0) -> Given:
     """Call a candidate under guard. What it changes of the numbers that it is given is put back."""
@@ -124,6 +127,13 @@ class TorchCandidate:
         held = {name: value.detach().clone() for name, value in self.function.named_buffers()}
         held |= {self.mapping.get(name, name): value for name, value in own.items()}
         return given, own, functional_call(self.function, held, tuple(given.values()))
+
+    def between(self, inputs: Named, others: Named, params: Named, upstream: Upstream) -> dict[Of, Any]:
+        """The gradients at the inputs, on whose way back one goes after a call with other inputs."""
+        given, own, result = self._forward(inputs, params)
+        self._forward(others, params)
+        leaves = {name: leaf for name, leaf in {**given, **own}.items() if leaf.requires_grad}
+        return {Of("gradient", name): grad for name, grad in _backward(outputs_of(result), upstream, leaves).items()}
 
     def twice(self, inputs: Named, params: Named, upstream: Upstream) -> dict[Of, Any]:
         """The gradients that .grad holds after two ways back."""
@@ -202,6 +212,16 @@ class NumpyPair:
             caches = enumerate(zip(arrays_in(cache), held, strict=False))
             passed |= {f"cache, array {at}": Pair(after.copy(), earlier) for at, (after, earlier) in caches}
         passed |= {name: Pair(value.copy(), before[name]) for name, value in arrays.items()}
+
+    def between(self, inputs: Named, others: Named, params: Named, upstream: Upstream) -> dict[Of, Any]:
+        """The gradients at the inputs, on whose way back one goes after a call with other inputs."""
+        arrays, turned = ({name: as_laid_out(value) for name, value in each.items()} for each in (inputs, others))
+        _, cache = self._forward(arrays)
+        self._forward(turned)
+        handed = [as_laid_out(each) for each in upstream if each is not None]
+        result = self.backward(handed[0] if len(upstream) == 1 else tuple(handed), cache)
+        wanted = [name for name, value in inputs.items() if value.requires_grad]
+        return {Of("gradient", name): grad for name, grad in read_gradients(result, wanted, list(inputs)).items()}
 
     def _forward(self, arrays: Mapping[str, Array]) -> tuple[tuple[Any, ...], Any]:
         result = self.forward(*arrays.values())

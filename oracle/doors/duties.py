@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from oracle.discrepancy import Row
-from oracle.doors.candidates import Candidate, Given, TorchCandidate, give, put_back
+from oracle.doors.candidates import Candidate, Given, give
 from oracle.doors.contract import duty, own_scale, printed
 from oracle.doors.errors import DoorError
 from oracle.doors.examine import compared
-from oracle.doors.guard import SETTINGS, guarded
+from oracle.doors.guard import SETTINGS
 from oracle.doors.question import Array, Named, Question, array_of, ask
-from oracle.rounding.callables import Of, Upstream, random_from
+from oracle.rounding.callables import Of, Upstream
 from oracle.twins import parameter
 from oracle.verdict import Verdict
 
@@ -28,6 +28,8 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 #: Of arrays beyond this length that are the same bit by bit no differences are computed.
 LONG = 4096
+#: By so much the upstream gradient is multiplied, which is exact; who clips it shows.
+FACTOR = 1024.0
 #: Copies with noise where a candidate is compared with itself.
 FEWER = 8
 ALLOCATE = "index with its strides, or call contiguous() (np.ascontiguousarray) first"
@@ -55,32 +57,33 @@ def _second_calls(candidate: Candidate, question: Question, given: Given) -> Ite
         return give(candidate, inputs, params, upstreams, question.seed)
 
     again = "a second call with the same numbers gives something else: is something kept from the first, or random?"
-    yield _all(question, "called twice", call(), given.values, again)
-    doubled = {of: value if of.kind == "output" else _times(value, 2) for of, value in given.values.items()}
-    linear = "twice the upstream gradient does not give twice the gradient: is it used, and once?"
-    found = call(upstreams=[_scaled(upstream, 2.0) for upstream in upstreams])
-    yield _all(question, "twice the upstream gradient", found, doubled, linear, scale=2.0)
+    yield worst(question, "called twice", call(), given.values, again)
+    factor = 2.0 if question.dtype == np.float16 else FACTOR
+    scaled = {of: value if of.kind == "output" else times(value, factor) for of, value in given.values.items()}
+    linear = f"{factor:g} times the upstream gradient does not give {factor:g} times the gradient: is it used, once, and whole?"
+    found = call(upstreams=[_scaled(upstream, factor) for upstream in upstreams])
+    yield worst(question, "scaled upstream gradient", found, scaled, linear, scale=factor)
     nothing = Question(
         question.case, question.module, question.reference, inputs, params, (_scaled(upstreams[0], 0.0),), question.seed
     )
     none = "an upstream gradient of 0 does not give exactly 0"
     found = call(upstreams=nothing.upstreams)
     zero = {of: _formed(array, given.values.get(of)) for of, array in nothing.wanted.items() if of.kind == "gradient"}
-    yield _all(nothing, "no upstream gradient", found, zero, none, scale=0.0)
+    yield worst(nothing, "no upstream gradient", found, zero, none, scale=0.0)
     for layout, lay in LAYOUTS.items():
         laid = {name: _laid(value, lay) for name, value in inputs.items()}
         if any(value.stride() != inputs[name].stride() for name, value in laid.items()):
             found, text = call(laid), f"a {layout} input gives something else: {ALLOCATE}"
-            row = _all(question, f"{layout} input", found, given.values, text)
-            yield _all(question, row.symbol, found, found.values, text) if _right(question, laid, found, row) else row
+            row = worst(question, f"{layout} input", found, given.values, text)
+            yield worst(question, row.symbol, found, found.values, text) if _right(question, laid, found, row) else row
     others = [tuple(None if each is None else LAYOUTS["non-contiguous"](each) for each in upstream) for upstream in upstreams]
     text = f"a non-contiguous upstream gradient gives something else: {ALLOCATE}"
-    yield _all(question, "non-contiguous upstream gradient", call(upstreams=others), given.values, text)
+    yield worst(question, "non-contiguous upstream gradient", call(upstreams=others), given.values, text)
     if len(upstreams) > 1:  # the last is the same number everywhere, as behind sum()
         spread = tuple(None if each is None else _spread(each, each.ndim) for each in upstreams[-1])
         text = f"an upstream gradient that is expanded (stride 0, as behind sum()) gives something else: {ALLOCATE}"
         found = call(upstreams=[*upstreams[:-1], spread])
-        yield _all(question, "expanded upstream gradient", found, given.values, text)
+        yield worst(question, "expanded upstream gradient", found, given.values, text)
     yield from _expanded(question, call)
 
 
@@ -117,9 +120,9 @@ def _expanded(question: Question, call: Callable[..., Given]) -> Iterator[Row]:
         if not wanted.failure:
             found = call({**written, name: spread}, upstreams=plain.upstreams)
             text = f"where {name} is expanded (stride 0) it gives something else: {ALLOCATE}"
-            row = _all(plain, f"expanded {name}", found, wanted.values, text)
+            row = worst(plain, f"expanded {name}", found, wanted.values, text)
             right = _right(plain, {**written, name: spread}, found, row)
-            yield _all(plain, row.symbol, found, found.values, text) if right else row
+            yield worst(plain, row.symbol, found, found.values, text) if right else row
 
 
 def _spread(value: Tensor, axes: int) -> Tensor:
@@ -130,7 +133,7 @@ def _spread(value: Tensor, axes: int) -> Tensor:
     return memory[: first.numel()].view(first.shape).expand(value.shape)
 
 
-def _all(question: Question, what: str, found: Given, wanted: Mapping[Of, Any], fix: str, scale: float = 1.0) -> Row:
+def worst(question: Question, what: str, found: Given, wanted: Mapping[Of, Any], fix: str, scale: float = 1.0) -> Row:
     """The worst of many comparisons as one row, which says of which array."""
     rows = []
     for of, array in wanted.items():
@@ -154,7 +157,7 @@ def _badness(row: Row) -> tuple[bool, bool, float]:
     return fails, fails and not np.isfinite(row.margin), row.margin if np.isfinite(row.margin) else 0.0
 
 
-def _times(value: Any, factor: float) -> Any:
+def times(value: Any, factor: float) -> Any:
     with np.errstate(all="ignore"):
         return None if value is None else (value * value.dtype.type(factor)).astype(value.dtype)
 
@@ -165,19 +168,3 @@ def _scaled(upstream: Upstream, factor: float) -> Upstream:
 
 def _laid(value: Tensor, lay: Callable[[Tensor], Tensor]) -> Tensor:
     return lay(value.detach()).requires_grad_() if value.requires_grad else value
-
-
-def accumulation(candidate: TorchCandidate, question: Question, given: Given) -> Iterator[Row]:
-    """Two ways back into one .grad: it holds the sum of both."""
-    upstream = question.upstreams[0]
-    found: dict[Of, Any] = {}
-    wanted = {of: _times(value, 2) for of, value in given.values.items() if of.kind == "gradient" and of.upstream == 0}
-
-    def twice() -> None:
-        with random_from(question.seed):
-            found.update(candidate.twice(question.inputs, question.params, upstream))
-
-    with put_back(question.inputs, [upstream]):
-        outcome = guarded(twice, timeout=candidate.timeout)
-    text = ".grad does not hold the sum of two ways back: does backward write into .grad, or return a buffer that it keeps?"
-    yield _all(question, "gradients add up", Given(found, outcome), wanted, text, scale=2.0)

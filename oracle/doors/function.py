@@ -54,7 +54,7 @@ def check_function(
     max_elements  up to so many elements all are compared. Of larger arrays those that differ most and some at random are,
                   and no more memory is used than for one pass in float64 and a few copies of the arrays
     parameters    for two modules: the candidate's name for each parameter of the reference that has another. Both are run
-                  with the reference's values, and neither is changed
+                  with the reference's parameters and buffers, and neither is changed
     name          what the report calls it; the candidate's own name unless given
 
     Raises DoorError where the call is wrong; what is wrong with the candidate is in the report.
@@ -65,6 +65,7 @@ def check_function(
     called, kind = name or name_of(candidate), chosen(dtype)
     candidate, reference = (in_dtype(each, kind) for each in (candidate, reference))
     params, mapping = _parameters(candidate, reference, parameters or {})
+    candidate = _with_buffers(candidate, reference)
     session = Session(TorchCandidate(candidate, called, timeout, mapping), reference, params, upstreams, seed, max_elements)
     named = cases(
         inputs,
@@ -163,6 +164,21 @@ def _drawn(
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
     for label, tensors in variants(wanted, [regimes] if isinstance(regimes, str) else regimes, seed, dtype, kinks):
         yield label, dict(zip(names, tensors, strict=True))
+
+
+def _with_buffers(candidate: Any, reference: Any) -> Any:
+    """A module with the reference's buffers of the same names and shapes; a copy where they are not its own already."""
+    if not (isinstance(candidate, torch.nn.Module) and isinstance(reference, torch.nn.Module)):
+        return candidate
+    held = dict(candidate.named_buffers())
+    pairs = {name: value for name, value in reference.named_buffers() if name in held and held[name].shape == value.shape}
+    if all(torch.equal(held[name].to(value.dtype), value) for name, value in pairs.items()):
+        return candidate
+    other = copied(candidate)
+    for name, value in other.named_buffers():
+        if name in pairs:
+            value.copy_(pairs[name])
+    return other
 
 
 def _parameters(candidate: Any, reference: Any, mapping: Mapping[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -15,10 +15,10 @@ from oracle.doors.advising import advise
 from oracle.doors.assembly import explained
 from oracle.doors.candidates import Given, give, name_of
 from oracle.doors.contract import printed
-from oracle.doors.duties import accumulation, duties
 from oracle.doors.errors import DoorError
 from oracle.doors.examine import compared
 from oracle.doors.function import cases, chosen, dtype_of, in_dtype
+from oracle.doors.keeping import obligations
 from oracle.doors.pairing import Pairing
 from oracle.doors.posing import Posed
 from oracle.doors.session import checked_numbers, input_names
@@ -138,7 +138,7 @@ class _Door:
             return said
         candidate, question = self.posed.flat, self.posed.measured
         given = give(candidate, question.inputs, question.params, question.upstreams, question.seed)
-        return [*duties(candidate, question, given), *accumulation(candidate, question, given)]
+        return list(obligations(candidate, question, given))
 
     @property
     def advice(self) -> Advice:

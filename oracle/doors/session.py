@@ -11,10 +11,10 @@ from torch import Tensor
 from oracle.discrepancy import Row
 from oracle.doors.advising import advise
 from oracle.doors.candidates import Candidate, Given, TorchCandidate, give
-from oracle.doors.duties import accumulation, duties
 from oracle.doors.errors import DoorError
 from oracle.doors.examine import compared
 from oracle.doors.generate import ODD_SIZES
+from oracle.doors.keeping import obligations
 from oracle.doors.large import Selection, selection, told
 from oracle.doors.question import Named, Question, ask
 from oracle.doors.uneven import UNEVEN, shared, uneven
@@ -127,10 +127,7 @@ class Session:
         return kept, given
 
     def _duties(self, question: Question, given: Given) -> list[Row]:
-        rows = list(duties(self.candidate, question, given))
-        if isinstance(self.candidate, TorchCandidate) and not given.failure:
-            rows += accumulation(self.candidate, question, given)
-        return rows
+        return list(obligations(self.candidate, question, given))
 
 
 def one_pass(question: Question) -> float:

@@ -92,6 +92,17 @@ def forward(
     return outputs_of(result), {name: leaf for name, leaf in {**given, **own}.items() if leaf.requires_grad}
 
 
+def buffers_after(
+    module: torch.nn.Module, inputs: Named, params: Named, *, wide: bool = False, seed: int = 0
+) -> dict[str, Tensor]:
+    """What a module's buffers hold after a call; its own stay as they are."""
+    held = {name: _leaf(value.detach(), wide=wide) for name, value in module.named_buffers()}
+    given, own = ({name: _leaf(value, wide=wide) for name, value in each.items()} for each in (inputs, params))
+    with random_from(seed), torch.no_grad():
+        functional_call(module, held | own, tuple(given.values()))
+    return held
+
+
 def _back(pairs: Sequence[tuple[Tensor, Tensor]], leaves: Named, mode: Any, *, wide: bool, again: bool) -> dict[str, Tensor]:
     if not pairs or not leaves:
         return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
