@@ -1,6 +1,7 @@
 """The pytest plugin, each run of pytest in a process of its own: what a user sees, what a report holds, what is loaded."""
 
 import json
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -101,6 +102,126 @@ def test_draws_from_its_id(gradient_oracle):
 """
 
 
+CASES = """
+import unittest
+
+import pytest
+import torch
+
+QUICK = {"regimes": ["generic"], "upstreams": 1}
+
+
+def wrong(gradient_oracle):
+    return gradient_oracle.check_function(lambda x: x * x.detach(), torch.square, "3x4", **QUICK)
+
+
+def test_raises_skip_test(gradient_oracle):
+    wrong(gradient_oracle)
+    raise unittest.SkipTest("no reason")
+
+
+@pytest.fixture
+def checks_before(gradient_oracle):
+    wrong(gradient_oracle)
+
+
+def test_goes_well_after_a_failing_fixture(checks_before):
+    pass
+
+
+@pytest.fixture
+def skips_at_once(checks_before):
+    pytest.skip("no reason")
+
+
+def test_does_not_run(skips_at_once):
+    pass
+
+
+class TestMethods(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def given(self, gradient_oracle):
+        self.g = gradient_oracle
+
+    def test_method_is_right(self):
+        assert self.g.check_function(torch.sin, torch.sin, "3x4", **QUICK).ok
+
+    def test_method_skips(self):
+        self.skipTest("nothing to check")
+
+    def test_method_is_wrong(self):
+        wrong(self.g)
+
+    def test_method_skips_too_late(self):
+        wrong(self.g)
+        self.skipTest("no reason")
+
+    @pytest.mark.xfail(strict=True, reason="wrong on purpose")
+    def test_method_is_marked_and_skips(self):
+        wrong(self.g)
+        self.skipTest("no reason")
+
+    def test_method_fails_by_itself_too(self):
+        self.assertTrue(wrong(self.g).ok, "my own words")
+
+    def test_method_raises_itself(self):
+        wrong(self.g).raise_if_failed()
+
+    def test_method_fails_in_a_part_too(self):
+        with self.subTest("a part"):
+            wrong(self.g)
+            self.fail("the part's words")
+
+    @unittest.expectedFailure
+    def test_method_is_known_to_fail(self):
+        wrong(self.g)
+
+    @unittest.expectedFailure
+    def test_method_is_known_to_fail_and_skips(self):
+        wrong(self.g)
+        self.skipTest("no reason")
+
+    @unittest.expectedFailure
+    def test_method_is_known_to_fail_by_itself(self):
+        wrong(self.g).raise_if_failed()
+
+    @unittest.expectedFailure
+    def test_method_should_fail_and_does_not(self):
+        assert self.g.check_function(torch.sin, torch.sin, "3x4", **QUICK).ok
+
+
+class TestAround(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def given(self, gradient_oracle):
+        self.g = gradient_oracle
+
+    def setUp(self):
+        if "before" in self.id():
+            wrong(self.g)
+            self.skipTest("no reason")
+
+    def test_is_wrong_before(self):
+        pass
+
+    @unittest.expectedFailure
+    def test_is_wrong_and_ends_badly(self):
+        wrong(self.g)
+
+    def tearDown(self):
+        self.fail("the end's words")
+
+
+@unittest.expectedFailure
+class TestAllKnown(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def given(self, gradient_oracle):
+        self.g = gradient_oracle
+
+    def test_known_with_its_class(self):
+        wrong(self.g)
+"""
+
+
 def run(folder, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", *arguments],
@@ -115,6 +236,19 @@ def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
     (folder / "test_them.py").write_text(TESTS)
     return folder, run(folder, "--oracle-report=out/all.json", "--junitxml=junit.xml", "-rA")
+
+
+@pytest.fixture(scope="module")
+def methods(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("methods")
+    (folder / "test_them.py").write_text(CASES)
+    return run(folder, "-rA")
+
+
+def ends(stdout):
+    """How each test ended, by its name, as the terminal sums it up."""
+    found = re.findall(r"^([A-Z]+) test_them\.py::(?:\w+::)?(\w+)", stdout, flags=re.MULTILINE)
+    return {test: end for end, test in found}
 
 
 def part(stdout, name):
@@ -147,6 +281,57 @@ def test_each_test_ends_as_its_checks_say(ran):
         "test_goes_well_until_its_end": "ERROR",
     }
     assert "INTERNALERROR" not in done.stdout
+
+
+def test_methods_of_unittest_end_as_their_checks_say(methods):
+    assert methods.returncode == 1, methods.stdout + methods.stderr
+    assert "INTERNALERROR" not in methods.stdout
+    assert ends(methods.stdout) == {
+        "test_raises_skip_test": "FAILED",
+        "test_goes_well_after_a_failing_fixture": "FAILED",
+        "test_does_not_run": "ERROR",
+        "test_method_is_right": "PASSED",
+        "test_method_is_wrong": "FAILED",
+        "test_method_skips_too_late": "FAILED",
+        "test_method_is_marked_and_skips": "XFAIL",
+        "test_method_fails_by_itself_too": "FAILED",
+        "test_method_raises_itself": "FAILED",
+        "test_method_fails_in_a_part_too": "FAILED",
+        "test_method_is_known_to_fail": "XFAIL",
+        "test_method_is_known_to_fail_and_skips": "XFAIL",
+        "test_method_is_known_to_fail_by_itself": "XFAIL",
+        "test_method_should_fail_and_does_not": "FAILED",
+        "test_is_wrong_before": "FAILED",
+        "test_is_wrong_and_ends_badly": "FAILED",
+        "test_known_with_its_class": "XFAIL",
+    }
+
+
+def test_a_test_that_skips_too_late_tells_what_failed(ran, methods):
+    for stdout, name in (
+        (ran[1].stdout, "test_skips_too_late"),
+        (methods.stdout, "test_raises_skip_test"),
+        (methods.stdout, "TestMethods.test_method_skips_too_late"),
+    ):
+        assert "(1 of 1 gradient checks fails)" in part(stdout, name).split("\n")[1]
+
+
+def test_a_method_that_fails_by_itself_has_its_checks_below_and_nothing_twice(methods):
+    both = part(methods.stdout, "TestMethods.test_method_fails_by_itself_too")
+    assert "my own words" in both
+    assert both.count("times 1/2, exactly") == 1
+    assert "Captured gradient_oracle" not in part(methods.stdout, "TestMethods.test_method_raises_itself")
+    assert "Unexpected success" in part(methods.stdout, "TestMethods.test_method_should_fail_and_does_not")
+    end = part(methods.stdout, "TestAround.test_is_wrong_and_ends_badly")
+    assert "the end's words" in end
+    assert end.count("times 1/2, exactly") == 1
+
+
+def test_runxfail_tells_what_was_expected_to_fail(tmp_path):
+    (tmp_path / "test_them.py").write_text(CASES)
+    done = run(tmp_path, "--runxfail", "-rA", "-k", "known_to_fail and not itself and not skips")
+    assert ends(done.stdout) == {"test_method_is_known_to_fail": "FAILED"}
+    assert "(1 of 1 gradient checks fails)" in done.stdout
 
 
 def test_a_failing_test_tells_every_failure_and_runs_to_its_end(ran):
@@ -237,6 +422,7 @@ def test_a_page_by_its_suffix(name, start, tmp_path, pytestconfig, request):
         ("report", "takes a file that ends in"),
         (".html", "takes a file that ends in"),
         ("folder.html", "takes a file that ends in"),
+        ("", "--oracle-report takes a file that ends in .html, .md, .json; got ''"),
         ("/dev/null/r.html", "in a folder that can be written"),
     ],
 )
@@ -248,6 +434,28 @@ def test_a_report_that_cannot_be_is_refused_before_a_test_runs(path, message, tm
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("seed", ["-1", "abc", "1.5", ""])
+def test_a_seed_that_is_none_is_refused_before_a_test_runs(seed, tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_it():\n    open('ran', 'w').close()\n")
+    done = run(tmp_path, f"--oracle-seed={seed}")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"--oracle-seed: takes a whole number from 0; got {seed!r}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("seed", ["abc", -1, 1.5, True, None])
+def test_a_seed_that_is_none_is_refused_by_the_next_check(seed, gradient_oracle):
+    import torch
+
+    import oracle
+
+    gradient_oracle.seed = seed
+    with pytest.raises(oracle.DoorError, match="seed takes a whole number from 0; got"):
+        gradient_oracle.check_function(torch.sin, torch.sin, "3")
+    assert gradient_oracle.checks == []
 
 
 def test_a_report_that_cannot_be_written_in_the_end_is_no_success(tmp_path):

@@ -14,15 +14,16 @@ import pytest
 from typer.testing import CliRunner
 
 from manualbp import Activation, Loss, catalogue
+from oracle.case import DTYPES
 from oracle.cli import app
 from oracle.discrepancy import measure
 from oracle.manual_run import manual_run
 from oracle.mistakes import catalogue as mistakes
 from oracle.vectors import VectorsError
-from oracle.vectors.arrays import hexadecimal, read, rounded_up, shortest, written
+from oracle.vectors.arrays import Tensor, hexadecimal, read, rounded_up, shortest, written
 from oracle.vectors.cases import read_case
 from oracle.vectors.check import advise, judge, rows
-from oracle.vectors.document import ANSWER, Answer, case_document, in_json
+from oracle.vectors.document import ANSWER, FLOATS, Answer, case_document, in_json, read_answer
 from oracle.vectors.export import build_case, freeze
 from oracle.vectors.files import file_name, read_answers, read_cases, write
 from oracle.vectors.reading import At, parse
@@ -83,6 +84,26 @@ def test_the_standard_set_has_every_activation_loss_and_option_of_the_catalogue(
         assert set(kind.examples(3)) <= set(frozen), kind
 
 
+def test_dtype_and_shape_of_a_target_say_what_it_holds():
+    """As the page has it: labels of samples, or a probability for every class of every sample."""
+    found = {}
+    for frozen in cases().values():
+        loss, y, m = frozen.case.network.loss, frozen.case.target, frozen.case.x.shape[-1]
+        labels = y.shape == (*getattr(loss, "out_features", ()), m) and y.dtype == np.int64
+        shares = y.ndim == 2 and y.shape[1] == m and y.dtype == frozen.case.dtype and np.allclose(y.sum(axis=0, dtype=float), 1)
+        if shares or labels:
+            found.setdefault(type(loss).__name__, set()).add("labels" if labels else "shares")
+        assert labels or y.dtype == frozen.case.dtype or type(loss).__name__ in ("MultiLabelMarginLoss", "CTCLoss")
+        assert np.shape(frozen.case.grad_loss) == np.shape(frozen.reference["C"])
+        assert not np.any(np.asarray(frozen.case.grad_loss) == 1)
+    for name in ("NLLLoss", "MultiMarginLoss", "AdaptiveLogSoftmaxWithLoss"):
+        assert found[name] == {"labels"}
+    assert {name for name, kinds in found.items() if kinds == {"labels", "shares"}} == {
+        "CrossEntropyLoss",
+        "LinearCrossEntropyLoss",
+    }
+
+
 def test_by_hand_agrees_with_every_case_and_one_number_outside_is_seen():
     for frozen in cases().values():
         trace = manual_run(frozen.case)
@@ -125,8 +146,6 @@ def test_the_mistakes_that_a_case_exposes_fail_on_it_and_one_that_it_does_not_pa
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 def test_numbers_come_back_to_the_last_bit_in_both_forms(dtype):
-    from oracle.case import DTYPES
-
     rng = np.random.default_rng(0)
     array = (rng.standard_normal((5, 7)) * 10.0 ** rng.integers(-6, 4, (5, 7))).astype(DTYPES[dtype])
     array[0, 0], array[1, 1], array[2, 2] = 0.0, -0.0, np.finfo(np.float32).smallest_subnormal
@@ -286,7 +305,9 @@ def test_an_option_that_divides_by_zero_is_refused():
         (b'{"a": NaN}', 'NaN is no JSON; write it as a text, "NaN"'),
         (b'{"a": -Infinity}', "-Infinity is no JSON"),
         (b'{"a": 1e999}', "1e999 is beyond float64"),
-        (b'{"a": ' + b"1" * 10_000 + b"}", "no JSON"),
+        (b'{"a": ' + b"1" * 10_000 + b"}", "1111111111..., a whole number of 10,000 digits, is beyond float64; an infinity is"),
+        (b'{"a": -' + b"1" * 5_000 + b"}", "-111111111..., a whole number of 5,000 digits, is beyond float64"),
+        (b'{"a": 1' + b"0" * 308 + b"}", "an object whose key format is"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a": [1, 2', "no JSON"),
         (b"", "no JSON"),
@@ -367,6 +388,8 @@ def test_a_number_beyond_a_narrow_dtype_is_refused_where_it_stands():
         (lambda c: c.replace(b'"__metadata__"', b'"__metadatum__"'), "takes tensors named"),
         (lambda c: c.replace(b'"F64"', b'"F65"', 1), "dtype takes F64 or F32"),
         (lambda c: c.replace(b'"shape": [2, 5]', b'"shape": [5, 5]', 1), "200 bytes for the shape [5, 5] in float64"),
+        (lambda c: c.replace(b'"__metadata__": {', b'"__metadata__": ,'), "the header is no JSON: Expecting value"),
+        (lambda c: c.replace(b'"{\\"format', b'",\\"format'), ": __metadata__.document is no JSON: Expecting value"),
         (lambda c: c.replace(b"allowed/C", b"allowed/D", 1), "stands beside one of quantities; there is none"),
     ],
 )
@@ -380,6 +403,41 @@ def test_tensors_that_are_wrong_are_refused(change, says, tmp_path):
 
 
 # Judging
+
+
+def converted(frozen, dtype):
+    """An answer by hand, its numbers in another dtype: as JSON objects and as tensors."""
+    right = answer(frozen, manual_run(frozen.case))
+    arrays = {sign: read(At(form, "f"), FLOATS)[0].astype(DTYPES[dtype]) for sign, form in right["quantities"].items()}
+    in_text = right | {"quantities": {sign: json.loads(json.dumps(written(array))) for sign, array in arrays.items()}}
+    return in_text, right | {"quantities": {sign: Tensor(array) for sign, array in arrays.items()}}
+
+
+@pytest.mark.parametrize("answered", FLOATS)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_numbers_in_another_dtype_are_rounded_to_that_of_the_case(dtype, answered):
+    """In a wider dtype they agree; in a narrower one they are judged: they are off, and not missing."""
+    frozen = freeze(build_case(SMALL.replace("float64", dtype), 0))
+    for document in converted(frozen, answered):
+        found = read_answer(At(document, "f"), {frozen.case.name: dtype})
+        assert {str(array.dtype) for array in found.arrays.values()} == {dtype}
+        verdicts = {row.verdict for row in rows(frozen, found.trace(frozen))}
+        wider = answered == dtype or answered == "float64" or (answered == "float32" and dtype != "float64")
+        assert verdicts == {"agree"} if wider else "missing" not in verdicts
+
+
+def test_an_answer_that_says_its_dtype_is_one_by_the_schema():
+    validator().validate(converted(small(), "float32")[0])
+
+
+@pytest.mark.parametrize("form", ["JSON", "tensors"])
+def test_a_number_that_the_dtype_of_the_case_cannot_hold_is_refused(form):
+    array = np.array([1.0, np.inf, 1e39])
+    held = At(json.loads(json.dumps(written(np.nan_to_num(array)))) if form == "JSON" else Tensor(array), "f", "quantities.C")
+    with pytest.raises(VectorsError, match=r"quantities\.C takes numbers that float32, the dtype of the case, can hold; number"):
+        read(held, FLOATS, "float32")
+    array[2] = -np.inf
+    assert np.array_equal(read(At(Tensor(array), "f"), FLOATS, "float32")[0], array.astype(np.float32))
 
 
 def test_gradients_of_parameters_are_required_and_all_else_is_judged_where_it_is_given():
@@ -448,11 +506,14 @@ def test_a_case_on_a_kink_or_of_no_numbers_is_not_frozen():
 
 def test_the_port_in_the_documentation_agrees(tmp_path):
     page = (Path(__file__).parents[1] / "docs" / "vectors.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     names = {}
-    exec(compile(code, "vectors.md", "exec"), names)
-    found = read_answers(saved(tmp_path / "a", names["document"]), cases())
-    assert {row.verdict for row in judge(cases(), found).rows} == {"agree"}
+    for code in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(code, "vectors.md", "exec"), names)
+    (tmp_path / "a.safetensors").write_bytes(names["binary"])
+    for path in (saved(tmp_path / "a", names["document"]), tmp_path / "a.safetensors"):
+        found = judge(cases(), read_answers(path, cases())).rows
+        assert len(found) == 4
+        assert {row.verdict for row in found} == {"agree"}
     assert str(len(cases())) in page
 
 

@@ -65,10 +65,17 @@ def rounded_up(allowed: NDArray[np.float64]) -> list[float]:
 def read(at: At, dtypes: tuple[str, ...], default: str = "", *, allowances: bool = False) -> tuple[NDArray[Any], Any]:
     """The array at this place, of one of these dtypes, and its allowances or None. Raises VectorsError.
 
-    Every number is rounded to the dtype; where both forms are given they have to round to the same.
+    Every number is rounded to the dtype; where both forms are given they have to round to the same. With a default, that of the
+    case, the dtype may be left out, and what has another is rounded to it.
     """
     if isinstance(at.value, Tensor):
-        return _from_tensor(at.value, at, dtypes, allowances=allowances)
+        array, allowed = _from_tensor(at.value, at, dtypes, allowances=allowances)
+    else:
+        array, allowed = _from_json(at, dtypes, default, allowances=allowances)
+    return _rounded(array, default, at) if default else array, allowed
+
+
+def _from_json(at: At, dtypes: tuple[str, ...], default: str, *, allowances: bool) -> tuple[NDArray[Any], Any]:
     at.keys(
         ("shape",) if default else ("dtype", "shape"), ("decimal", "hex", *("dtype",) * bool(default), *("allowed",) * allowances)
     )
@@ -105,6 +112,24 @@ def _from_tensor(tensor: Tensor, at: At, dtypes: tuple[str, ...], *, allowances:
     return array, allowed
 
 
+def _rounded(array: NDArray[Any], dtype: str, at: At) -> NDArray[Any]:
+    """The numbers in this dtype. Raises VectorsError for one that it cannot hold."""
+    narrow, beyond = _narrowed(array, dtype)
+    if beyond.any():
+        number = int(beyond.argmax())
+        raise VectorsError(
+            f"{at.where} takes numbers that {dtype}, the dtype of the case, can hold; number {number} is {array.flat[number]}."
+        )
+    return narrow
+
+
+def _narrowed(array: NDArray[Any], dtype: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The numbers in this dtype, and which of them are finite and it cannot hold."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = array.astype(DTYPES[dtype])
+        return narrow, np.isfinite(array.astype(np.float64)) & ~np.isfinite(narrow.astype(np.float64))
+
+
 def _members(at: At, count: int, what: str) -> list[At]:
     members = at.items(f"a list: {what}")
     if len(members) != count:
@@ -137,9 +162,7 @@ def _floats(at: At, count: int, dtype: str) -> NDArray[Any]:
     for form in given:
         members = _members(at.at(form), count, "one number for each element")
         wide = np.array([forms[form](each) for each in members], dtype=np.float64)
-        with np.errstate(over="ignore"):
-            narrow = wide.astype(DTYPES[dtype])
-        beyond = np.isfinite(wide) & ~np.isfinite(narrow.astype(np.float64))
+        narrow, beyond = _narrowed(wide, dtype)
         if beyond.any():
             members[int(beyond.argmax())].refuse(
                 f'a number that {dtype} can hold; an infinity is written "Infinity", in hex "inf"'

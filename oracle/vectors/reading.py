@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 MOST_BYTES = 64 << 20
 #: Of a value that is not what was expected, so much is shown.
 SHOWN = 60
+#: The digits of the largest float64, written as a whole number.
+MOST_DIGITS = 309
 
 
 class VectorsError(ValueError):
@@ -108,24 +110,30 @@ def parse(content: bytes, name: str) -> At:
             raise VectorsError(f"{name}: the key {twice[:SHOWN]!r} stands twice in one object; keep one of them.")
         return found
 
+    def beyond(text: str) -> NoReturn:
+        raise VectorsError(f'{name}: {text[:SHOWN]} is beyond float64; an infinity is written as the text "Infinity".')
+
     def number(text: str) -> float:
         value = float(text)
-        if not math.isfinite(value):
-            raise VectorsError(f'{name}: {text[:SHOWN]} is beyond float64; an infinity is written as the text "Infinity".')
-        return value
+        return value if math.isfinite(value) else beyond(text)
+
+    def whole(text: str) -> int:
+        count = len(text.removeprefix("-"))
+        return int(text) if count <= MOST_DIGITS else beyond(f"{text[:10]}..., a whole number of {count:,} digits,")
 
     def constant(text: str) -> NoReturn:
         raise VectorsError(f'{name}: {text} is no JSON; write it as a text, "{text}".')
 
     try:
-        value = json.loads(content.decode("utf-8"), object_pairs_hook=once, parse_float=number, parse_constant=constant)
+        text = content.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=once, parse_float=number, parse_int=whole, parse_constant=constant)
     except VectorsError:
         raise
     except UnicodeDecodeError as error:
         raise VectorsError(f"{name} takes JSON in UTF-8; byte {error.start} is not.") from error
     except RecursionError as error:
         raise VectorsError(f"{name} is nested too deeply; a document of vectors has 5 levels.") from error
-    except ValueError as error:  # malformed; or a whole number with thousands of digits
+    except ValueError as error:
         raise VectorsError(f"{name} is no JSON: {error}.") from error
     if b"\\ud" in content.lower():  # half a character, which cannot be shown, comes of nothing but such an escape
         try:

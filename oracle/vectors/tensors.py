@@ -49,7 +49,7 @@ def read(path: Path) -> At:
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > len(content) - 8:
         raise VectorsError(f"{name} is no safetensors file: it has {len(content)} bytes, and its header would have {length}.")
-    header = parse(content[8 : 8 + length], name)
+    header = At(parse(content[8 : 8 + length], f"{name}: the header").value, name)
     arrays: dict[str, dict[str, NDArray[Any]]] = {"given": {}, "quantities": {}, "allowed": {}}
     for key, entry in header.entries("a header, an object with an entry for each tensor"):
         if key == METADATA:
@@ -64,8 +64,8 @@ def read(path: Path) -> At:
 def _document(header: At) -> dict[str, Any]:
     if METADATA not in header.value:
         raise VectorsError(f"{header.where} takes the key {METADATA}, with the document in it; it is missing.")
-    text = header.at(METADATA).keys((DOCUMENT,)).at(DOCUMENT).text("the document without its arrays, as JSON")
-    document = parse(text.encode("utf-8", "surrogatepass"), header.file)
+    held = header.at(METADATA).keys((DOCUMENT,)).at(DOCUMENT)
+    document = parse(held.text("the document without its arrays, as JSON").encode("utf-8", "surrogatepass"), held.where)
     if not isinstance(document.value, dict) or document.value.keys() & {"given", "quantities"}:
         document.refuse("an object without given and quantities, which are tensors here")
     return dict(document.value)
