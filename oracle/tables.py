@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 END_TO_END, LAYERWISE, ALONE, TRAINING = "end to end", "layerwise", "alone", "training"
 #: What somebody else's gradient owes besides its numbers; such a row is of no layer.
 CONTRACT = "contract"
-#: Its row for what was printed, which is told and no fault.
-PRINTED = "printed"
+#: Its rows for what was printed, and for what was returned and not read, which is told and no fault.
+PRINTED, NOT_READ = "printed", "not read"
 
 
 def module_names(network: Network) -> tuple[str, ...]:

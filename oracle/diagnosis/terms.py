@@ -84,7 +84,7 @@ def scaled(b: Beside) -> Iterator[Look]:
 def _statistics(factors: NDArray[np.float64], b: Beside, axis: int) -> Iterator[str]:
     """Of which array the factors are which statistics, or one divided by them."""
     for name, array in b.given:
-        if array.ndim < 2 or array.shape[axis] != len(factors):
+        if array.ndim < 2 or array.ndim <= axis or array.shape[axis] != len(factors):
             continue
         slices = np.moveaxis(array.astype(np.float64), axis, 0).reshape(len(factors), -1)
         for what, of in STATISTICS.items():

@@ -31,4 +31,9 @@ def own_scale(array: Any, sigma: Any = 0.0) -> Any:
 def printed(case: str, outcome: Outcome, *, module: str = "the candidate") -> Iterator[Row]:
     """A row that agrees for what a candidate prints, if it does."""
     if outcome.told:
-        yield duty(case, PRINTED, np.zeros(0), np.zeros(0), "", module=module)._replace(note=outcome.told)
+        yield told(case, PRINTED, outcome.told, module=module)
+
+
+def told(case: str, what: str, text: str, *, module: str = "the candidate") -> Row:
+    """A row that agrees, for something to be told."""
+    return duty(case, what, np.zeros(0), np.zeros(0), "", module=module)._replace(note=text)

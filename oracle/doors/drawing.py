@@ -25,7 +25,7 @@ BATCHES = (7, 6, 8, 9, 11, 13)
 class Setup:
     """A network and what is known of its numbers, as manualbp keeps them; None where they are to be drawn.
 
-    `structure` is what the caller gave as params, and the candidate gets back.
+    `structure` is what the caller gave as params, and the candidate gets back; `like` is what they gave as x and y.
     """
 
     form: Form
@@ -36,6 +36,22 @@ class Setup:
     structure: Any = None
     x: Any = None
     y: Any = None
+    like: tuple[Any, Any] = (None, None)
+
+    def handed(self, which: int, array: Any) -> Any:
+        """An array of the candidate's layout as input (0) or target (1) was given: a tensor, a list, or an array."""
+        given = self.like[which]
+        if isinstance(given, list | tuple):
+            return array.tolist()
+        if type(given).__module__.partition(".")[0] == "torch":
+            import torch
+
+            return (
+                torch.from_numpy(array)
+                if array.dtype.name != "bfloat16"
+                else torch.from_numpy(array.view("u2")).view(torch.bfloat16)
+            )
+        return array
 
     @property
     def network(self) -> Network:
@@ -145,7 +161,7 @@ def setup(
     chosen = next(iter(dtypes), "float64")
     if chosen not in DTYPES:
         raise DoorError(f"x and params take one of {', '.join(DTYPES)}; got {chosen}. Convert them: np.asarray(x, np.float64).")
-    return Setup(form, name, seed, chosen, own, params, given, target)
+    return Setup(form, name, seed, chosen, own, params, given, target, (x, y))
 
 
 def _of_torch(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from oracle.discrepancy import Row
-from oracle.doors.candidates import Candidate, Given, give
+from oracle.doors.candidates import Candidate, Given, Pair, give
 from oracle.doors.contract import duty, own_scale, printed
 from oracle.doors.errors import DoorError
 from oracle.doors.examine import compared
@@ -38,16 +38,21 @@ ALLOCATE = "index with its strides, or call contiguous() (np.ascontiguousarray) 
 def duties(candidate: Candidate, question: Question, given: Given) -> Iterator[Row]:
     """Every duty as a row; those that need a second call are left out where the first one failed."""
     case, module = question.case, question.module
-    for name, (after, before) in given.passed.items():
-        fix, shape = f"{name} is changed in place; work on a copy", "x".join(map(str, before.shape)) or "scalar"
-        same = before.size > LONG and np.array_equal(after.view(np.uint8), before.view(np.uint8))
-        found, wanted = (array.reshape(-1)[:1] if same else array for array in (after, before))
-        yield duty(case, f"{name} unchanged", found, wanted, fix, module=module)._replace(shape=shape)
+    yield from unchanged(case, module, given.passed)
     changed = np.array([float(name in given.outcome.changed) for name in SETTINGS])
     yield duty(case, "settings unchanged", changed, np.zeros_like(changed), given.outcome.notes, module=module)
     yield from printed(case, given.outcome, module=module)
     if not given.failure:
         yield from _second_calls(candidate, question, given)
+
+
+def unchanged(case: str, module: str, passed: Mapping[str, Pair]) -> Iterator[Row]:
+    """For each array that was passed: whether it is what it was."""
+    for name, (after, before) in passed.items():
+        fix, shape = f"{name} is changed in place; work on a copy", "x".join(map(str, before.shape)) or "scalar"
+        same = before.size > LONG and np.array_equal(after.view(np.uint8), before.view(np.uint8))
+        found, wanted = (array.reshape(-1)[:1] if same else array for array in (after, before))
+        yield duty(case, f"{name} unchanged", found, wanted, fix, module=module)._replace(shape=shape)
 
 
 def _second_calls(candidate: Candidate, question: Question, given: Given) -> Iterator[Row]:

@@ -1,7 +1,7 @@
 """A candidate for the gradient of a network, called on one case and held against autograd."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,13 +16,14 @@ from oracle.diagnosis.advice import Advice
 from oracle.diagnosis.evidence import Slot, named_slots
 from oracle.discrepancy import Row
 from oracle.doors import decay, otherwise
-from oracle.doors.contract import duty, own_scale, printed
+from oracle.doors.contract import duty, own_scale, printed, told
 from oracle.doors.drawing import Setup
 from oracle.doors.errors import DoorError
+from oracle.doors.forms import as_array
 from oracle.doors.guard import SETTINGS, Outcome, guarded
 from oracle.doors.reading import Reader
 from oracle.rounding import Scales, scales
-from oracle.tables import CONTRACT
+from oracle.tables import CONTRACT, NOT_READ
 from oracle.torch_run import torch_run
 from oracle.verdict import Verdict
 
@@ -60,7 +61,8 @@ class Judged:
         """Parameters, input and target as the candidate takes them: copies of its own."""
         reader, structure = reader or self.reader, self.known.structure
         params = reader.symbols(self.case.params) if structure is None else copy.deepcopy(structure)
-        return params, reader.form.data_out(self.case.x), reader.form.data_out(self.case.target)
+        arrays = (reader.form.data_out(array) for array in (self.case.x, self.case.target))
+        return params, *(self.known.handed(which, array) for which, array in enumerate(arrays))
 
     def _other_form(self) -> str:
         """A form in which the candidate runs and every gradient has its shape, where neither is so in the one that was said."""
@@ -71,7 +73,7 @@ class Judged:
             outcome = guarded(self.candidate, *self._arguments(reader), timeout=self.timeout)
             try:
                 found = {} if outcome.error else reader.read(outcome.value)
-            except DoorError:
+            except Exception:  # nothing that can be read
                 continue
             if self._fitting(found):
                 options = ", ".join(f"{name}={value!r}" for name, value in form.beside(self.reader.form).items())
@@ -93,14 +95,21 @@ class Judged:
 
     def _call(self, arguments: tuple[Any, Any, Any]) -> Outcome:
         outcome = guarded(self.candidate, *arguments, timeout=self.timeout)
-        given = self._read(outcome)
+        try:
+            given = self._read(outcome)
+        except DoorError as refused:
+            return outcome._replace(value=_Read({}, []), error=str(refused))
+        except Exception as raised:  # a structure that holds itself, or arrays that are no array's
+            said = f"the candidate returned something that cannot be read: {type(raised).__name__}: {raised}"
+            return outcome._replace(value=_Read({}, []), error=said)
         if not outcome.error and not given.arrays:
             error = f"the candidate returned {type(outcome.value).__name__} and no gradient in it; {RETURNS}"
             return outcome._replace(value=given, error=error)
         return outcome._replace(value=given)
 
     def _read(self, outcome: Outcome) -> _Read:
-        found = {slot: np.array(array) for slot, array in self.reader.read(outcome.value).items()}
+        read = self.reader.read(outcome.value, self.case.dtype).items()
+        found = {slot: np.array(array) for slot, array in read}
         loss = Slot("loss", len(self.case.network.layers))
         if loss in found:  # one number has the dtype of whoever writes it down
             found[loss] = found[loss].astype(self.case.dtype)
@@ -137,23 +146,52 @@ class Judged:
     @cached_property
     def rows(self) -> list[Row]:
         """The gradients of all parameters and whatever else the candidate gives; then its duties."""
+        return [*self.compared, *self._duties()]
+
+    @cached_property
+    def compared(self) -> list[Row]:
+        """The gradients of all parameters and whatever else the candidate gives."""
         given = self.given
         claimed = {quantity.symbol for slot, quantity in self.names.items() if slot.what == "parameter" or slot in given}
-        compared = rows(self.case, candidate=self.trace, reference=self.reference, scale=self.scale, claimed=claimed)
-        return [*compared, *self._duties()]
+        return rows(self.case, candidate=self.trace, reference=self.reference, scale=self.scale, claimed=claimed)
+
+    @property
+    def other_numbers(self) -> Iterator[Row]:
+        """Whether a candidate that is right here is so for other numbers of the same shapes; for who keeps the first ones."""
+        given = self.known.x is not None
+        if given or self.calls[1].error or any(Verdict(row.verdict).fails for row in self.compared):
+            return
+        case = self.case
+        share = case.dtype.type(0.75)
+        params = case.params
+        if self.known.params is None:
+            params = tuple({name: array * share for name, array in own.items()} for own in params)
+        there = replace(self, case=replace(case, params=params, x=case.x * share)).compared
+        failing = [row for row in there if Verdict(row.verdict).fails]
+        shown, name = (failing or there)[0], "other numbers"
+        text = "3/4 of the same numbers do not get the gradient that is theirs: is something kept from the first call?"
+        note = f"{shown.symbol}: {text}" if failing else shown.note
+        fields = shown._replace(comparison=CONTRACT, position=0, layer=0, module="the candidate", quantity=name, symbol=name)
+        yield fields._replace(note=note)
 
     def _duties(self) -> Iterator[Row]:
         (params, x, y), first, second = self.calls
         name, form = self.case.name, self.reader.form
         yield from printed(name, first)
+        if first.value.unread:
+            yield told(name, NOT_READ, f"not read, since no parameter has such a name: {', '.join(first.value.unread)}")
         if first.error:
             return
         for what, found, wanted in (
             ("params", self._in_a_row(params), self._in_a_row(self.reader.symbols(self.case.params))),
-            ("x", x, form.data_out(self.case.x)),
-            ("y", y, form.data_out(self.case.target)),
+            ("x", as_array(x), form.data_out(self.case.x)),
+            ("y", as_array(y), form.data_out(self.case.target)),
         ):
             yield duty(name, f"{what} unchanged", found, wanted, f"The candidate changes {what} in place; work on a copy.")
+        if isinstance(params, Mapping):
+            added = sorted(map(str, set(params) - set(self._arguments()[0])))
+            text = f"The candidate puts {', '.join(added)} into params; work on a copy."
+            yield duty(name, "nothing added to params", np.float64(len(added)), np.float64(0), text)
         yield self._like_the_first("called twice", second, _again)
         laid = self._call(self._in_another_order())
         yield self._like_the_first("another order of memory", laid, lambda *_: LAID)
@@ -170,7 +208,7 @@ class Judged:
         params, x, y = self._arguments()
         if self.known.structure is None:
             params = {name: np.asfortranarray(array) for name, array in params.items()}
-        return params, np.asfortranarray(x), np.asfortranarray(y)
+        return params, *(np.asfortranarray(each) if isinstance(each, np.ndarray) else each for each in (x, y))
 
     def _like_the_first(self, what: str, other: Outcome, fix: Callable[[Any, Any], str]) -> Row:
         """Whether another call gives what the first did."""
@@ -188,17 +226,15 @@ class Judged:
         own = {slot: own_scale(self.given[slot], scale) for slot, scale in fitting.items()}
         return np.concatenate([np.broadcast_to(scale, self.given[slot].shape).ravel() for slot, scale in own.items()])
 
-    @cached_property
-    def advice(self) -> Advice:
-        """Where it goes wrong and which mistake it is; what it owes besides."""
-        hints = [f"{row.symbol}: {row.note}" for row in self.rows if row.comparison == CONTRACT and Verdict(row.verdict).fails]
+    def advice(self, rows: Sequence[Row]) -> Advice:
+        """Where it goes wrong and which mistake it is; what it owes besides, as the rows say."""
+        hints = [f"{row.symbol}: {row.note}" for row in rows if row.comparison == CONTRACT and Verdict(row.verdict).fails]
         _, first, _ = self.calls
         hints += filter(None, [self._other_form()])
-        unread = [] if first.error or self._fitting(self.given) else first.value.unread
-        hints += [f"Not read, since no parameter has such a name: {', '.join(unread)}."] * bool(unread)
+        hints += [] if self._fitting(self.given) else [f"N{row.note[1:]}." for row in rows if row.quantity == NOT_READ]
         if first.error:
             return _plain_advice(self.case.name, first.error, hints)
-        passed = {row.symbol for row in self.rows if not Verdict(row.verdict).fails}
+        passed = {row.symbol for row in rows if not Verdict(row.verdict).fails}
         with np.errstate(all="ignore"):  # what a mistake would have given need not be finite
             known = (self.case, self.reference, self.trace, self.scale)
             found = decay.diagnosed(*known, self.l2) or diagnose(*known[:3], scale=self.scale, passed=passed)

@@ -37,7 +37,12 @@ def obligations(candidate: Candidate, question: Question, given: Given) -> Itera
 
 
 def _other_numbers(candidate: Candidate, question: Question, given: Given) -> Iterator[Row]:
-    """A way back after another call in between; and whether other numbers of the same shapes get a gradient of their own."""
+    """A way back after another call in between; and whether other numbers of the same shapes get a gradient of their own.
+
+    Of a candidate that is right, so far.
+    """
+    if any(Verdict(row.verdict).fails for row in compared(question, given)):
+        return
     others = {name: _turned(value) for name, value in question.inputs.items()}
     if all(torch.equal(value, question.inputs[name]) for name, value in others.items()):
         return

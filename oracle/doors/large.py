@@ -89,7 +89,7 @@ def _worst_rows(question: Question, picked: Mapping[Of, Tensor], given: Given, c
         rows = torch.unique(at // wanted[0].numel())
         if found is not None and np.shape(found) == tuple(wanted.shape):
             apart = (torch.from_numpy(np.asarray(found[rows.numpy()], np.float64)) - wanted[rows]).abs().nan_to_num(torch.inf)
-            rows = rows[apart.flatten(1).amax(1).argsort(descending=True)]
+            rows = rows[apart.reshape(len(rows), -1).amax(1).argsort(descending=True)]
         ranked.append(rows.tolist())
     order = list(dict.fromkeys(row for turn in zip_longest(*ranked) for row in turn if row is not None))
     worst, others = order[: count - count // 4], order[count - count // 4 :]

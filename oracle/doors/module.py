@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from oracle.doors.examine import compared
 from oracle.doors.function import cases, chosen, dtype_of, in_dtype
 from oracle.doors.keeping import obligations
 from oracle.doors.pairing import Pairing
-from oracle.doors.posing import Posed
+from oracle.doors.posing import FLATTENED, Posed
 from oracle.doors.session import checked_numbers, input_names
 from oracle.doors.uneven import UNEVEN, uneven
 from oracle.doors.walking import Site
@@ -138,14 +138,16 @@ class _Door:
             return said
         candidate, question = self.posed.flat, self.posed.measured
         given = give(candidate, question.inputs, question.params, question.upstreams, question.seed)
-        return list(obligations(candidate, question, given))
+        found = obligations(candidate, question, given)
+        return [row._replace(note=row.note.replace(FLATTENED, "")) for row in found]
 
     @property
     def advice(self) -> Advice:
         """The submodules that are wrong by themselves, or what is wrong between them."""
         case = self.posed.whole.case
         if self.given.failure:
-            return Advice(case, self.given.failure, False, (), (Line("title", self.given.failure),))
+            title = f"{self.posed.called}: {self.given.failure}"
+            return Advice(case, title, False, (), (Line("title", title),))
         failing = [unit for unit in self.units if unit.fails]
         forward = [unit for unit in failing if unit.forward]
         chosen = forward or failing[::-1]
@@ -155,7 +157,7 @@ class _Door:
         if not self.units:
             plain = self.posed.measured
             given = give(self.posed.flat, plain.inputs, plain.params, plain.upstreams, plain.seed)
-            return advise(self.posed.alone, plain, given, [*compared(plain, given), *self._duties])
+            return _as_it_is(advise(self.posed.alone, plain, given, [*compared(plain, given), *self._duties]))
         if any(Verdict(row.verdict).fails for row in through):
             lines, matches = explained(self.posed.whole, self.given.values, through, self.units, self.posed.walk.seen)
             return Advice(case, lines[0].text, True, tuple(matches), tuple(lines))
@@ -168,7 +170,7 @@ class _Door:
         lines: list[Line] = []
         matches: list[dict[str, Any]] = []
         for unit in units:
-            said = advise(unit.session, unit.question, unit.given, unit.compared, example=not lines)
+            said = advise(unit.session, unit.question, unit.given, [*unit.compared, *unit.changed], example=not lines)
             if not lines:
                 words = [Line(*line) for line in said.lines]
                 what = "input" if unit.forward else "input and upstream gradient"
@@ -179,3 +181,13 @@ class _Door:
                 lines.append(Line("known", f"Also {said.location}{f': {names}' * bool(names)}."))
             matches += [{**match, "position": unit.at, "match": len(matches) + match["match"]} for match in said.matches]
         return Advice(self.posed.whole.case, lines[0].text, False, tuple(matches), tuple(lines))
+
+
+def _as_it_is(advice: Advice) -> Advice:
+    """The advice on a module that was flattened, with the names that it has."""
+    lines = tuple((kind, text.replace(FLATTENED, "")) for kind, text in advice.lines)
+    own = (
+        {name: value.replace(FLATTENED, "") if isinstance(value, str) else value for name, value in each.items()}
+        for each in advice.matches
+    )
+    return replace(advice, location=lines[0][1], lines=lines, matches=tuple(own))

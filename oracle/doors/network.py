@@ -71,9 +71,9 @@ def check_network(
     advice: dict[Any, Advice] = {}
     for number, case in enumerate(list(known.cases(degenerate=degenerate))):
         door = Judged(candidate, case, known, decay.factor(l2, case), timeout)
-        found += door.rows
-        if any(Verdict(row.verdict).fails for row in door.rows):
-            said = door.advice
+        found += (rows := [*door.rows, *(door.other_numbers if number == 0 else ())])
+        if any(Verdict(row.verdict).fails for row in rows):
+            said = door.advice(rows)
             if number and door.calls[1].error:
                 hint = "Is it made for these widths and this batch alone? Then say degenerate=False."
                 said = replace(said, lines=(*said.lines, Line("known", hint)))

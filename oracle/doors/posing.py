@@ -17,6 +17,8 @@ from oracle.doors.walking import Flat, Seen, Site, Walk
 from oracle.doors.whole import Unit, Whole
 from oracle.rounding.callables import CallableScales, Of, random_from
 
+#: How names of parameters begin in a module that is flattened.
+FLATTENED = "flattened."
 #: Elements up to which a submodule is looked at whole when it is diagnosed.
 MAX_ELEMENTS = 2**16
 
@@ -42,21 +44,21 @@ class Posed:
     @cached_property
     def plain(self) -> Question:
         """The module as a function of its inputs."""
-        inner = {f"inner.{name}": value for name, value in self.params.items()}
+        inner = {f"{FLATTENED}{name}": value for name, value in self.params.items()}
         return ask(self.case, self.called, Flat(self.pair.reference), self.given, inner, self.upstreams, self.seed)
 
     @cached_property
     def measured(self) -> Question:
         """The same with the rounding scales that the walk has measured already."""
         found, known = replace(self.plain), self.whole.scales
-        same = {of: of._replace(name=of.name.removeprefix("inner.")) for of in found.wanted}
+        same = {of: of._replace(name=of.name.removeprefix(FLATTENED)) for of in found.wanted}
         vars(found)["scales"] = CallableScales(*({of: kind[its] for of, its in same.items()} for kind in known))
         return found
 
     @cached_property
     def flat(self) -> TorchCandidate:
         """The candidate as such a function."""
-        mapping = {f"inner.{ours}": f"inner.{theirs}" for ours, theirs in self.pair.params.items()}
+        mapping = {f"{FLATTENED}{ours}": f"{FLATTENED}{theirs}" for ours, theirs in self.pair.params.items()}
         return TorchCandidate(Flat(self.pair.candidate), self.called, self.timeout, mapping)
 
     @property

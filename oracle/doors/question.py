@@ -33,8 +33,8 @@ from oracle.roundoff import size, unit_roundoff
 from oracle.twins import to_numpy
 
 Array = NDArray[Any]
-#: Copies of the inputs that are rounded.
-ROUNDED = 4
+#: Copies of the inputs that are rounded, and by how much more for those that are moved further.
+ROUNDED, FURTHER = 4, 16.0
 #: Files in which a callable is called: a TypeError there says that it was not even entered.
 CALLERS = (callables.__file__, torch.nn.modules.module.__file__)
 Named = Mapping[str, Tensor]
@@ -103,15 +103,20 @@ class Question:
         gradient that is 0 everywhere, as behind a softmax over one class, has the rounding of an ordinary one.
         """
         unit, exact = unit_roundoff(self.dtype), self.scales.exact
-        copies = [self._rounded(unit, copy) for copy in range(ROUNDED)]
+        copies, further = ([self._rounded(each, copy) for copy in range(ROUNDED)] for each in (unit, FURTHER * unit))
+
+        def furthest(of: Of, found: Sequence[dict[Of, Array]]) -> Array:
+            moved = np.max([np.abs(copy[of] - exact[of]) for copy in found], axis=0)
+            return np.where(np.isfinite(moved), moved, 0.0)
+
         up = max(size(array_of(each)) for upstream in self.upstreams for each in upstream if each is not None)
         out = max(size(array) for of, array in exact.items() if of.kind == "output")
         held = {**self.inputs, **self.params}
         found = {}
         for of, sigma in self.scales.sigma.items():
-            moved = np.max([np.abs(copy[of] - exact[of]) for copy in copies], axis=0)
-            moved = np.where(np.isfinite(moved), moved, 0.0)
-            found[of] = np.where(np.abs(exact[of]) <= moved, np.maximum(sigma, moved), sigma)
+            moved = furthest(of, copies)
+            jumps = furthest(of, further) < np.sqrt(FURTHER) * moved  # at a kink, which no rounding moves further
+            found[of] = np.where((np.abs(exact[of]) <= moved) & ~jumps, np.maximum(sigma, moved), sigma)
             if of.kind == "gradient" and not exact[of].any():
                 found[of] = np.maximum(found[of], unit * up * out / (min(size(array_of(held[of.name])), 1.0) or 1.0))
         return found

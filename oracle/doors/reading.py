@@ -86,12 +86,17 @@ class Reader:
             for place in self.places
         }
 
-    def read(self, returned: Any) -> dict[Slot, Any]:
-        """Every array that is given, as manualbp keeps it. Raises DoorError for more arrays than there are parameters."""
+    def read(self, returned: Any, dtype: Any = None) -> dict[Slot, Any]:
+        """Every array that is given, as manualbp keeps it; Python's own numbers, which have none, get this dtype.
+
+        Raises DoorError for more arrays than there are parameters.
+        """
         found: dict[Slot, Any] = {}
         for slot, value in self._given(returned):
             array = as_array(value)
             if array is not None:
+                array = array if dtype is None or hasattr(value, "dtype") else array.astype(dtype)
+                array = array if array.dtype.itemsize <= 8 else array.astype(np.float64)
                 found.setdefault(slot, self._in(slot, array))
         return found
 

@@ -66,12 +66,12 @@ def _copied(value: Any) -> Any:
 class Flat(torch.nn.Module):
     """A module that returns the real tensors of another's output, whatever structure they come in."""
 
-    def __init__(self, inner: torch.nn.Module) -> None:
+    def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
-        self.inner = inner
+        self.flattened = module
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return tuple(tensors_in(self.inner(*inputs)))
+        return tuple(tensors_in(self.flattened(*inputs)))
 
 
 @dataclass

@@ -6,6 +6,7 @@ from functools import cached_property
 from manualbp import Quantity
 from oracle.discrepancy import Row
 from oracle.doors.candidates import Given
+from oracle.doors.duties import unchanged
 from oracle.doors.examine import compared
 from oracle.doors.question import Question
 from oracle.doors.session import Session
@@ -89,17 +90,23 @@ class Unit:
     def compared(self) -> list[Row]:
         return compared(self.question, self.given)
 
+    @cached_property
+    def changed(self) -> list[Row]:
+        """What it changes in place of what it is given."""
+        found = unchanged(self.question.case, self.question.module, self.given.passed)
+        return [row for row in found if Verdict(row.verdict).fails]
+
     @property
     def rows(self) -> list[Row]:
         """Its rows, with its place among all."""
         return [
             row._replace(comparison=LAYERWISE, position=self.at, layer=self.at + 1, symbol=f"{self.site}: {row.symbol}")
             for row in self.compared
-        ]
+        ] + [row._replace(symbol=f"{self.site}: {row.symbol}") for row in self.changed]
 
     @property
     def fails(self) -> bool:
-        return any(Verdict(row.verdict).fails for row in self.compared)
+        return bool(self.changed) or any(Verdict(row.verdict).fails for row in self.compared)
 
     @property
     def forward(self) -> bool:

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from oracle.tables import PRINTED
+from oracle.tables import NOT_READ, PRINTED
 from oracle.verdict import TOLERANCE, Verdict
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def answer(report: "Report") -> str:
 
 
 def remarks(table: "DataFrame") -> list[str]:
-    """What is told and is no fault: what a candidate printed, once."""
-    rows = table[table["quantity"] == PRINTED]
+    """What is told and is no fault: what a candidate printed, or returned for nothing."""
+    rows = table[table["quantity"].isin([PRINTED, NOT_READ])]
     return list(dict.fromkeys(f"{row.module}: {row.note}" for row in rows.itertuples()))[:REASONS]
 
 
