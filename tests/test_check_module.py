@@ -393,3 +393,70 @@ def test_a_weight_that_is_1_everywhere_does_not_hide_that_it_is_forgotten():
     assert "1, Normed: dC/dinput" in report.diagnosis
     assert all(torch.equal(value, before[name]) for name, value in candidate.named_parameters())
     assert check_module(candidate, network(right), "5x4", load=False).ok
+
+
+class InPlace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.clamp_min(0)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return grad.mul_(x > 0)
+
+
+class Rectifier(nn.Module):
+    def forward(self, x):
+        return InPlace.apply(x)
+
+
+def test_a_submodule_that_writes_over_the_upstream_gradient_is_the_one_that_is_told():
+    def network(act):
+        return nn.Sequential(nn.Linear(4, 4), act, nn.Identity(), nn.Linear(4, 2))
+
+    assert check_module(network(nn.ReLU()), network(nn.ReLU()), "5x4").ok
+    report = check_module(network(Rectifier()), network(nn.ReLU()), "5x4")
+    assert report.diagnosis.startswith("1, Rectifier: upstream gradient unchanged")
+    assert "upstream gradient is changed in place; work on a copy" in report.diagnosis
+
+
+class Cells(nn.Module):
+    """An LSTM by hand; two of its gates are exchanged where it is wrong."""
+
+    def __init__(self, lstm, wrong):
+        super().__init__()
+        for name, value in lstm.named_parameters():
+            setattr(self, name, nn.Parameter(value.detach().clone()))
+        self.wrong = wrong
+
+    def forward(self, x):
+        h = c = x.new_zeros(x.shape[0], self.weight_hh_l0.shape[1])
+        found = []
+        for at in range(x.shape[1]):
+            gates = x[:, at] @ self.weight_ih_l0.T + self.bias_ih_l0 + h @ self.weight_hh_l0.T + self.bias_hh_l0
+            i, f, g, o = gates.chunk(4, 1)
+            i, f = (f, i) if self.wrong else (i, f)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+            found.append(h)
+        return torch.stack(found, 1), (h[None], c[None])
+
+
+class Reader(nn.Module):
+    def __init__(self, lstm):
+        super().__init__()
+        self.lstm, self.out = lstm, nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.out(self.lstm(x)[0][:, -1])
+
+
+def test_weights_of_a_recurrent_network_are_not_cut():
+    """Torch ends the process where they do not fit each other."""
+    lstm = nn.LSTM(4, 6, batch_first=True)
+    x = torch.randn(3, 6, 4)
+    assert check_module(Reader(Cells(lstm, wrong=False)), Reader(lstm), x).ok
+    report = check_module(Reader(Cells(lstm, wrong=True)), Reader(lstm), x)
+    assert report.diagnosis.startswith("lstm, Cells: output")
