@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+import oracle
+from oracle.doors.errors import DoorError
 from oracle.rounding.callables import Of, callable_scales, callable_sides, run
 from oracle.twins import to_numpy
 from oracle.verdict import TOLERANCE
@@ -169,3 +171,73 @@ def test_only_what_is_kept_is_held():
     reference = {of: to_numpy(value) for of, value in run(functional.gelu, inputs, {}, upstreams, keep=keep).items()}
     scales = callable_scales(functional.gelu, inputs, {}, upstreams, reference, np.dtype(np.float32), keep=keep)
     assert {sigma.shape for sigma in scales.sigma.values()} == {(2,)}
+
+
+def with_zeros(shape):
+    numbers = draw(4, shape)["x0"].detach()
+    return numbers * (torch.arange(numbers.numel()) % 4 > 0).view(shape)
+
+
+#: What torch takes apart into places or counts, which are whole numbers; constants; and what has no memory, or lies elsewhere.
+THEMSELVES = {
+    **{
+        f"grid_sample {mode} {padding}": (
+            lambda x, grid, mode=mode, padding=padding: functional.grid_sample(x, grid, mode, padding, align_corners=False),
+            torch.arange(32.0).sin().view(1, 2, 4, 4),
+            1.1 * torch.arange(18.0).mul(7).cos().view(1, 3, 3, 2),
+        )
+        for mode in ("bilinear", "nearest", "bicubic")
+        for padding in ("zeros", "border", "reflection")
+    },
+    "grid_sample of the grid itself": (
+        lambda x, theta: functional.grid_sample(
+            x, functional.affine_grid(theta, x.shape, align_corners=True), align_corners=True
+        ),
+        torch.arange(35.0).sin().view(1, 1, 7, 5),
+        torch.eye(2, 3).unsqueeze(0),
+    ),
+    "cumprod": (lambda x: x.cumprod(1), draw(4, (3, 5))["x0"].detach()),
+    "cumprod with zeros": (lambda x: x.cumprod(1), with_zeros((3, 5))),
+    "vander": (lambda x: torch.linalg.vander(x, N=4), draw(4, (5,))["x0"].detach()),
+    "eye": (lambda w: ((w @ w.T - torch.eye(300)) ** 2).sum(), draw(4, (300, 4))["x0"].detach()),
+    "tril_indices": (lambda x: x[tuple(torch.tril_indices(4, 4))], draw(4, (4, 4))["x0"].detach()),
+    "sgn": (lambda x: x.sgn() * x, draw(4, (3, 4))["x0"].detach()),
+    "sparse": (lambda x: torch.sparse.mm(torch.eye(3).to_sparse(), x), draw(4, (3, 2))["x0"].detach()),
+    "slogdet": (torch.linalg.slogdet, draw(4, (12, 12))["x0"].detach()),
+    "lstsq": (lambda a, b: torch.linalg.lstsq(a, b).solution, *(x.detach() for x in draw(4, (12, 11), (12, 3)).values())),
+    "matrix_exp": (torch.linalg.matrix_exp, 2 * draw(4, (12, 12))["x0"].detach()),
+    "eigvals": (lambda a: torch.linalg.eigvals(a).abs().sum(), draw(4, (12, 12))["x0"].detach()),
+    "conv_tbc": (torch.conv_tbc, *(x.detach() for x in draw(4, (5, 2, 3), (3, 3, 4), (4,)).values())),
+}
+
+
+@pytest.mark.parametrize("name", THEMSELVES)
+def test_a_function_of_torch_agrees_with_itself(name):
+    function, *inputs = THEMSELVES[name]
+    report = oracle.check_function(function, function, *inputs)
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "bicubic"])
+def test_places_are_whole_numbers_without_noise(mode):
+    _, scales, _ = measured(lambda x: functional.interpolate(x, size=(3, 9), mode=mode), draw(3, (1, 2, 6, 6)))
+    for of, sigma in scales.sigma.items():
+        assert sigma.max() < 100 * 2.0**-24 * np.abs(scales.exact[of]).max(), of
+
+
+def test_a_wrong_gradient_of_grid_sample_is_outside():
+    function, *inputs = THEMSELVES["grid_sample bilinear zeros"]
+    reference, scales, _ = measured(function, {f"x{at}": value.requires_grad_() for at, value in enumerate(inputs)})
+    for of, sigma in scales.sigma.items():
+        assert np.median(np.abs(reference[of][reference[of] != 0] * 1e-4) / sigma[reference[of] != 0]) > TOLERANCE, of
+
+
+@pytest.mark.parametrize("error", [IndexError, KeyError, TypeError, AssertionError])
+def test_whatever_a_reference_raises_in_float64_is_told(error):
+    def function(x):
+        if x.dtype == torch.float64:
+            raise error("only single precision")
+        return 2 * x
+
+    with pytest.raises(DoorError, match=f"{error.__name__} where its rounding is measured: .*only single precision"):
+        oracle.check_function(function, function, torch.ones(2, 3))

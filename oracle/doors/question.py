@@ -32,6 +32,9 @@ from oracle.rounding.callables import (
 from oracle.roundoff import size, unit_roundoff
 from oracle.twins import to_numpy
 
+#: What a reference may raise where it is run in float64, with other numbers than its own or with torch's operations taken apart.
+NOT_MEASURED = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AssertionError)
+
 Array = NDArray[Any]
 #: Copies of the inputs that are rounded, and by how much more for those that are moved further.
 ROUNDED, FURTHER = 4, 16.0
@@ -91,9 +94,8 @@ class Question:
         given = (self.reference, self.inputs, self.params, self.upstreams, self.wanted, self.dtype)
         try:
             return callable_scales(*given, keep=self.keep, replicas=self.replicas, seed=self.seed)
-        except (RuntimeError, ValueError, ArithmeticError) as error:
-            first = str(error).partition("\n")[0]
-            raise DoorError(f"the reference raises {type(error).__name__} where its rounding is measured: {first}") from error
+        except NOT_MEASURED as error:
+            raise _not_measured(error) from error
 
     @cached_property
     def eased(self) -> dict[Of, NDArray[np.float64]]:
@@ -138,8 +140,11 @@ class Question:
 
     @cached_property
     def sides(self) -> dict[Of, Array]:
-        """What each array may be at a kink, along a leading axis."""
-        return callable_sides(self.reference, self.inputs, self.params, self.upstreams, keep=self.keep)
+        """What each array may be at a kink, along a leading axis. Raises DoorError as `scales` does."""
+        try:
+            return callable_sides(self.reference, self.inputs, self.params, self.upstreams, keep=self.keep)
+        except NOT_MEASURED as error:
+            raise _not_measured(error) from error
 
     @cached_property
     def size(self) -> int:
@@ -154,6 +159,11 @@ class Question:
             return Quantity(0, 1, name, name)
         name = f"dC/d{of.name}"
         return Quantity(0, 1, name, name + f", upstream gradient {of.upstream + 1}" * (len(self.upstreams) > 1))
+
+
+def _not_measured(error: Exception) -> DoorError:
+    first = str(error).partition("\n")[0]
+    return DoorError(f"the reference raises {type(error).__name__} where its rounding is measured: {first}")
 
 
 def ask(

@@ -133,8 +133,13 @@ def outputs_of(result: Any) -> tuple[Tensor, ...]:
 
 
 def _leaf(value: Tensor, *, wide: bool) -> Tensor:
+    """A copy, and where it is not in float64 one that lies in memory as it did."""
     copy = value.detach().clone()
-    copy = copy.double() if wide and copy.is_floating_point() else copy
+    if wide and copy.is_floating_point():
+        copy = copy.double()
+    elif copy.stride() != value.stride():
+        memory = value.untyped_storage().clone()  # type: ignore[no-untyped-call]
+        copy = copy.new_empty(0).set_(memory, value.storage_offset(), value.shape, value.stride())
     return copy.requires_grad_(value.requires_grad)
 
 

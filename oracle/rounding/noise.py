@@ -96,7 +96,7 @@ class RoundingNoise(Replicas):  # type: ignore[no-untyped-call]
     def _contraction(self, result: Tensor, func: Any, args: Sequence[Any], kwargs: Any) -> Tensor:
         """The scale of a sum or product in its exact copies; of three tensors the first is added to the product of the others."""
         exact = [self.groups.first(arg) if self.groups.hold(arg) else arg for arg in args]
-        tensors = [arg for arg in exact if isinstance(arg, Tensor)]
+        tensors = [arg if arg.layout is torch.strided else arg.to_dense() for arg in exact if isinstance(arg, Tensor)]
         if len(tensors) > 1:
             *added, first, second = tensors
             rows, columns = _largest(first, (-1,)), _largest(second, (-2,))

@@ -16,13 +16,14 @@ def names(text: str) -> frozenset[str]:
 
 #: Operations that move, select or fill in numbers, and make no new ones. Views are known by their schema.
 EXACT = names("""
-    _to_copy _unsafe_view abs adaptive_max_pool2d adaptive_max_pool3d amax amin aminmax arange argmax argmin cat clamp clamp_max
-    clamp_min clone constant_pad_nd copy copy_ cummax cummin empty empty_like empty_permuted empty_strided fill fill_ flip
-    fractional_max_pool2d fractional_max_pool3d full full_like gather index index_copy_ index_put index_select kthvalue lift_fresh
-    lift_fresh_copy masked_fill masked_fill_ max max_pool2d_with_indices max_pool3d_with_indices max_unpool2d max_unpool3d maximum
-    median min minimum mode msort nan_to_num nanmedian neg new_empty new_full new_zeros ones ones_like relu repeat roll
-    scalar_tensor scatter select_backward select_scatter slice_backward slice_scatter sort stack topk where zero_ zeros
-    zeros_like
+    _to_copy _unsafe_view _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d abs adaptive_max_pool2d
+    adaptive_max_pool3d amax amin aminmax arange argmax argmin cat ceil ceil_ clamp clamp_max clamp_min clone constant_pad_nd copy
+    copy_ cummax cummin empty empty_like empty_permuted empty_strided eye fill fill_ flip floor floor_ fractional_max_pool2d
+    fractional_max_pool3d full full_like gather index index_copy_ index_put index_select kthvalue lift_fresh lift_fresh_copy
+    masked_fill masked_fill_ max max_pool2d_with_indices max_pool3d_with_indices max_unpool2d max_unpool3d maximum median min
+    minimum mode msort nan_to_num nanmedian neg new_empty new_full new_zeros ones ones_like relu repeat roll round round_
+    scalar_tensor scatter select_backward select_scatter slice_backward slice_scatter sort stack topk tril_indices triu_indices
+    trunc trunc_ upsample_nearest1d upsample_nearest2d upsample_nearest3d where zero_ zeros zeros_like
 """)
 #: Operations that decide by the sign of a difference.
 DECISIONS = names("eq ge gt le lt ne sgn sign")

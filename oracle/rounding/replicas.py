@@ -53,13 +53,18 @@ class Groups:
 
     def hold(self, value: Any) -> bool:
         """Whether this is a tensor of numbers with such a leading axis."""
-        return (
-            isinstance(value, Tensor)
-            and value.ndim > 0
-            and value.shape[0] > 0
-            and value.shape[0] % self.count == 0
-            and value.is_floating_point()
-        )
+        return in_memory(value) and value.ndim > 0 and value.shape[0] > 0 and value.shape[0] % self.count == 0
+
+
+def in_memory(value: Any) -> bool:
+    """Whether this is a tensor of floating-point numbers, all in memory: not sparse, a mere shape, or autograd's own zeros."""
+    return (
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.layout is torch.strided
+        and not value.is_meta
+        and not value._is_zerotensor()
+    )
 
 
 def halves(copies: Any, axis: int) -> tuple[Any, Any]:

@@ -16,12 +16,16 @@ from torch import Tensor
 from oracle.rounding.decisions import FURTHER, Decisions
 from oracle.rounding.noise import STRONG, Format, RoundingNoise, partial_sums
 from oracle.rounding.operations import names
-from oracle.rounding.replicas import Groups, compared, toss
+from oracle.rounding.replicas import Groups, compared, in_memory, toss
 
 #: What gives the right result for a matrix that is not further from the one given than rounding moves it (Higham 2002).
 BACKWARD_STABLE = names("""
-    linalg_inv_ex _linalg_solve_ex linalg_lu_factor_ex linalg_cholesky_ex linalg_qr _linalg_svd _linalg_eigh _linalg_det
+    linalg_inv_ex _linalg_solve_ex linalg_lu_factor_ex linalg_lu linalg_cholesky_ex linalg_qr _linalg_svd _linalg_eigh linalg_eig
+    _linalg_eigvals _linalg_det _linalg_slogdet linalg_lstsq linalg_matrix_exp
 """)
+#: What interpolates at places from -1 to 1, and which argument holds them: right for numbers not further from those given than
+#: rounding moves them.
+SAMPLES = {"grid_sampler_2d": 1, "grid_sampler_2d_backward": 2, "grid_sampler_3d": 1, "grid_sampler_3d_backward": 2}
 #: So far apart are the coins of one copy and the next.
 APART = 7919
 
@@ -39,7 +43,7 @@ class _Single(Groups):
         return tensor
 
     def hold(self, value: Any) -> bool:
-        return isinstance(value, Tensor) and value.numel() > 0 and value.is_floating_point()
+        return in_memory(value) and value.numel() > 0
 
 
 @dataclass
@@ -75,6 +79,8 @@ class SingleNoise(RoundingNoise):  # type: ignore[no-untyped-call]
         name = func._schema.name.removeprefix("aten::")
         if name in BACKWARD_STABLE:
             return in_float64(self._disturbed, func, types, args, kwargs)
+        if name in SAMPLES:
+            return in_float64(self._sampled, func, types, args, kwargs)
         return in_float64(self._summed if func in _SCALES else super().__torch_dispatch__, func, types, args, kwargs)
 
     def _disturbed(self, func: Any, types: Any, args: Sequence[Any], kwargs: Any) -> Any:
@@ -84,9 +90,24 @@ class SingleNoise(RoundingNoise):  # type: ignore[no-untyped-call]
         self.disturb(near, self.format.inside, size.expand(near.shape))
         return func(near, *args[1:], **kwargs)
 
+    def _sampled(self, func: Any, types: Any, args: Sequence[Any], kwargs: Any) -> Any:
+        """The right result for numbers near those given; places move as far as those at the edge are rounded."""
+        near = [arg.clone() if isinstance(arg, Tensor) else arg for arg in args]
+        places = SAMPLES[func._schema.name.removeprefix("aten::")]
+        for number, each in enumerate(near):
+            if isinstance(each, Tensor):
+                self.disturb(each, self.format.inside, each.abs().clamp_min(1.0) if number == places else None)
+        result = func(*near, **kwargs)
+        for each in result if isinstance(result, tuple) else (result,):
+            if self.groups.hold(each):
+                self.disturb(each, self.format.unit_roundoff)
+        return result
+
     def _summed(self, func: Any, types: Any, args: Sequence[Any], kwargs: Any) -> Any:
-        """An operation that sums inside, as it is."""
+        """An operation that sums inside, as it is; of whole numbers without noise."""
         result = func(*args, **kwargs)
+        if isinstance(result, Tensor) and not self.groups.hold(result):
+            return result
         for each, scale in zip(result if isinstance(result, tuple) else (result,), _SCALES[func](result, *args), strict=True):
             if each is not None:
                 narrow = func is _aten._trilinear.default  # which computes in the half precision itself (torch 2.13 on a CPU)
@@ -132,7 +153,7 @@ class SingleDecisions(Decisions):  # type: ignore[no-untyped-call]
         self.copy, self.seen = copy, seen
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        whole = _plainly if func in _SCALES else super().__torch_dispatch__
+        whole = _plainly if func in _SCALES or func._schema.name.removeprefix("aten::") in SAMPLES else super().__torch_dispatch__
         return in_float64(whole, func, types, args, kwargs)
 
     def decide(self, func: Any, *args: Any, **kwargs: Any) -> Any:
