@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import importlib
 import io
 import math
 import os
@@ -20,6 +21,8 @@ from oracle.doors.errors import FormError
 
 #: Where code lies that is no candidate's.
 NOT_THEIRS = tuple(str(Path(where).parent) + os.sep for where in (str(Path(__file__).parent), np.__file__, torch.__file__))
+#: What torch imports at the first way back: not there, where it may be interrupted half-way.
+LATE = "torch.fx.experimental.symbolic_shapes"
 #: So much of what a candidate prints is shown.
 SHOWN = 300
 
@@ -72,6 +75,7 @@ def guarded(function: Callable[..., Any], *arguments: Any, timeout: float = 60.0
 
     A call that takes longer than `timeout` seconds is interrupted between two steps of Python.
     """
+    importlib.import_module(LATE)
     before = {name: read() for name, (read, _) in SETTINGS.items()}
     said, value, error, late = io.StringIO(), None, "", False
     try:
