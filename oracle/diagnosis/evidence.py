@@ -157,18 +157,15 @@ class Evidence:
     def reproduced(self, slot: Slot, found: Any, predicted: Any, *, own: bool = False) -> float:
         """How far what was found is from what a mistake predicts, in rounding scales; infinity for another shape.
 
-        Infinity too where it is wrong and the prediction is right, or no number at all: that explains nothing.
+        Infinity too where it is wrong and the prediction is right: that explains nothing.
         """
         if found is None or predicted is None or np.shape(found) != np.shape(predicted):
             return 0.0 if found is None and predicted is None else np.inf
         distance = furthest(found, predicted, self.unit(slot, predicted, own=own))
         wrong = not (self.own if own else self.distances).get(slot, 0.0) <= self.allowed
         if wrong and distance <= self.allowed:
-            right = slot.of(self.reference)
-            if furthest(predicted, right, self.sigma(slot, own=own)) <= self.allowed:
-                return np.inf
-            if np.isfinite(right).any() and not np.isfinite(predicted).any():
-                return np.inf
+            right = furthest(predicted, slot.of(self.reference), self.sigma(slot, own=own)) <= self.allowed
+            return np.inf if right else distance
         return distance
 
     def _off(self, slot: Slot, trace: Trace, *, own: bool) -> float:

@@ -187,15 +187,16 @@ def _named(question: Question, given: Given, wrong: Sequence[Row]) -> tuple[list
     first = gradients[0].upstream if gradients else 0
     forward = any(of.kind == "output" for of in places)
     known = None if forward or not gradients else recognise(question, first)
-    diagnosis = known.diagnosed(given.values, first) if known else None
+    # what is no number anywhere any mistake might give that gives none
+    numbers = any(np.isfinite(np.asarray(given.values[of])).any() for of in gradients if given.values.get(of) is not None)
+    diagnosis = known.diagnosed(given.values, first) if known and numbers else None
     lines = [Line("known", f"The reference computes what manualbp's {known.name} does.")] if known else []
     if diagnosis and any(match.is_mistake for match in diagnosis.matches):
         matches = [_match(part, match.sigmas, number) for number, match in enumerate(diagnosis.matches) for part in match.parts]
         return [*lines, *(line for line in diagnosis.lines(None) if line.kind in ("what", "why", "effect", "formula"))], matches
     looks = {of: _looks(question, of, given.values.get(of)) for of in places if of.kind == "output" or of.upstream == first}
-    # of several arrays, or outputs, one slip says more than what each looks like; what is no number any of them might give
+    # of several arrays, or outputs, one slip says more than what each looks like
     simple = len(looks) == 1 and all(looks.values()) and len(question.upstreams[first]) == 1
-    numbers = any(np.isfinite(np.asarray(given.values[of])).any() for of in gradients if given.values.get(of) is not None)
     slips = [] if forward or simple or not numbers else slipped(question, given.values, first)
     lines += [Line("what", f"It is as if {part.name}, {fits(sigmas)}. {part.explanation}") for sigmas, part in slips]
     matches = [_match(part, sigmas, number) for number, (sigmas, part) in enumerate(slips)]

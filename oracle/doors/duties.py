@@ -67,7 +67,8 @@ def _second_calls(candidate: Candidate, question: Question, given: Given) -> Ite
     scaled = {of: value if of.kind == "output" else times(value, factor) for of, value in given.values.items()}
     linear = f"{factor:g} times the upstream gradient does not give {factor:g} times the gradient: is it used, once, and whole?"
     found = call(upstreams=[_scaled(upstream, factor) for upstream in upstreams])
-    yield worst(question, "scaled upstream gradient", found, scaled, linear, scale=factor)
+    there = replace(question, upstreams=tuple(_scaled(upstream, factor) for upstream in upstreams))
+    yield from _as_there(question, "scaled upstream gradient", found, scaled, there, linear, scale=factor)
     nothing = Question(
         question.case, question.module, question.reference, inputs, params, (_scaled(upstreams[0], 0.0),), question.seed
     )
@@ -79,7 +80,7 @@ def _second_calls(candidate: Candidate, question: Question, given: Given) -> Ite
         laid = {name: _laid(value, lay) for name, value in inputs.items()}
         if any(value.stride() != inputs[name].stride() for name, value in laid.items()):
             found, text = call(laid), f"a {layout} input gives something else: {ALLOCATE}"
-            yield from _as_it_lies(question, f"{layout} input", found, given.values, laid, text)
+            yield from _as_there(question, f"{layout} input", found, given.values, replace(question, inputs=laid), text)
     others = [tuple(None if each is None else LAYOUTS["non-contiguous"](each) for each in upstream) for upstream in upstreams]
     text = f"a non-contiguous upstream gradient gives something else: {ALLOCATE}"
     yield worst(question, "non-contiguous upstream gradient", call(upstreams=others), given.values, text)
@@ -97,17 +98,20 @@ def _formed(array: Array, like: Any) -> Array:
     return array if same else np.zeros_like(like)
 
 
-def _as_it_lies(question: Question, what: str, found: Given, wanted: Mapping[Of, Any], laid: Named, text: str) -> Iterator[Row]:
-    """A row for inputs that lie otherwise. What fails is right all the same where it is for the reference, which may depend on
-    that too, as where it draws random numbers, or numbers tie. No row where the reference does not take them so.
+def _as_there(
+    question: Question, what: str, found: Given, wanted: Mapping[Of, Any], there: Question, text: str, scale: float = 1.0
+) -> Iterator[Row]:
+    """A row for what is found `there`, for the same numbers as they lie otherwise, say. What fails is right all the same where
+    it is for the reference, which may depend on that too, as where it draws random numbers, or numbers tie. No row where the
+    reference does not take them so.
     """
-    row = worst(question, what, found, wanted, text)
+    row = worst(question, what, found, wanted, text, scale)
     if Verdict(row.verdict).fails and not question.keep:
         try:
-            there = compared(replace(question, inputs=laid), found)
+            rows = compared(there, found)
         except (DoorError, RuntimeError, ValueError, IndexError):
             return
-        if not any(Verdict(each.verdict).fails for each in there):
+        if not any(Verdict(each.verdict).fails for each in rows):
             row = worst(question, what, found, found.values, text)
     yield row
 
@@ -132,7 +136,7 @@ def _expanded(question: Question, call: Callable[..., Given]) -> Iterator[Row]:
             laid = {**written, name: spread}
             found = call(laid, upstreams=plain.upstreams)
             text = f"where {name} is expanded (stride 0) it gives something else: {ALLOCATE}"
-            yield from _as_it_lies(plain, f"expanded {name}", found, wanted.values, laid, text)
+            yield from _as_there(plain, f"expanded {name}", found, wanted.values, replace(plain, inputs=laid), text)
 
 
 def _spread(value: Tensor, axes: int) -> Tensor:
