@@ -49,7 +49,7 @@ def show_report(console: Console, report: "Report") -> None:
 
     console.print(Text(("✓ " if report.ok else "✗ ") + answer(report), style="bold green" if report.ok else "bold red"))
     for reason in reasons(report):
-        console.print(Text(f"  {clip(reason)}", style="red"))
+        console.print(Text(f"  {clip(reason, 1000)}", style="red"))
     for remark in remarks(report.table):
         console.print(Text(f"  {clip(remark)}", style="yellow"))
     if report.curves:

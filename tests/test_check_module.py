@@ -334,6 +334,13 @@ def test_a_candidate_that_fails_is_a_failing_row_that_says_why(candidate, said):
             {"mapping": ["fc1"]},
             "mapping takes a dictionary, the candidate's name by the reference's; got list",
         ),
+        (
+            Net().requires_grad_(False),
+            Net(),
+            (X,),
+            {},
+            "fc1.weight requires a gradient in the reference and none in the candidate",
+        ),
         (Net(), Net(), (X,), {"upstreams": 0}, "upstreams takes a whole number"),
         (Net(), Net(), (X,), {"timeout": 0}, "timeout takes seconds"),
     ],

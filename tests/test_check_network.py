@@ -526,6 +526,7 @@ X, Y = np.ones((4, 6)), np.zeros(6, int)
         (NETWORK, {"bias": "col"}, "bias takes"),
         (NETWORK, {"l2": "much"}, "l2 takes a number"),
         (NETWORK, {"l2": lambda: 0.1}, "it raises TypeError"),
+        (NETWORK, {"transposed": "no"}, "transposed takes True or False; got 'no'"),
         (NETWORK, {"dtype": "f32"}, "unknown dtype 'f32'. Did you mean float32?"),
         (torch.nn.Sequential(torch.nn.Linear(4, 3)), {"loss": "MSELoss"}, "loss takes a loss of torch.nn or of manualbp"),
         (NETWORK, {"timeout": 0}, "timeout takes seconds"),

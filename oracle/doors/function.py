@@ -142,7 +142,10 @@ def cases(
     differentiated(given, params)
     kinds = {value.dtype for value in given.values() if value.is_floating_point()}
     if len(kinds) > 1:
-        raise DoorError(f"real inputs take one dtype; got {', '.join(sorted(map(str, kinds)))}. Say dtype=, or convert them.")
+        raise DoorError(
+            f"real inputs take one dtype; got {', '.join(sorted(map(str, kinds)))}. Say dtype=, or convert them; a number that is "
+            "an option belongs into the functions: lambda x: f(x, 0.5)."
+        )
     return _given(given, regimes, domain, seed, points)
 
 

@@ -66,6 +66,9 @@ def check_network(
     if not callable(candidate):
         raise DoorError(f"check_network takes a function candidate(params, x, y); got {type(candidate).__name__}.")
     checked_numbers(seed, timeout)
+    for option, value in (("transposed", transposed), ("degenerate", degenerate)):
+        if not isinstance(value, bool):
+            raise DoorError(f"{option} takes True or False; got {value!r}.")
     known = setup(network, params, x, y, loss, layout, transposed, bias, chosen(dtype), seed, name)
     found: list[Row] = []
     advice: dict[Any, Advice] = {}

@@ -112,6 +112,11 @@ class Pairing:
                     f"{name} is {ours} in the reference and {theirs} in the candidate; they take the same. "
                     "Wrap the candidate in a module that transposes or converts it."
                 )
+            if parameter.requires_grad != held[self.theirs(name)].requires_grad:
+                which = ("reference", "candidate")[:: 1 if parameter.requires_grad else -1]
+                raise DoorError(
+                    f"{name} requires a gradient in the {which[0]} and none in the {which[1]}; say requires_grad_() in both."
+                )
         if self.load:
             self._loaded()
 
