@@ -245,6 +245,26 @@ def test_what_an_input_is_changed_to_is_not_what_is_compared():
     assert "output" not in set(report.failing["quantity"])
 
 
+def test_a_layer_that_is_an_object_keeps_the_numbers_of_one_call():
+    class Sine:
+        def forward(self, x):
+            self.x = x
+            return np.sin(x)
+
+        def backward(self, dout):
+            return dout * np.cos(self.x)
+
+    layer, kept = Sine(), {}
+    assert oracle.check_backward(lambda x: (layer.forward(x), None), lambda d, _: layer.backward(d), torch.sin, "4x5").ok
+
+    def forward(x):
+        kept["x"] = x
+        return np.sin(x), (x.shape,)
+
+    report = oracle.check_backward(forward, lambda dout, cache: dout * np.cos(kept["x"]), torch.sin, "4x5")
+    assert set(report.failing["quantity"]) == {"another call in between"}
+
+
 def test_a_key_that_is_no_input_s_is_not_dropped_in_silence():
     def misspelt(dout, cache):
         dx, dw, db = backward(dout, cache)

@@ -67,8 +67,8 @@ def scaled(b: Beside) -> Iterator[Look]:
     for axis, name in enumerate(b.axes):
         count = b.found.shape[axis]
         found, wanted = (np.moveaxis(each, axis, 0).reshape(count, -1) for each in (b.found, b.wanted))
-        if count < 2 or found.shape[1] < 2 or not wanted.any(axis=1).all():
-            continue
+        if count < 2 or found.shape[1] < 2 or not wanted.any(axis=1).all() or not np.ptp(wanted, axis=1).any():
+            continue  # of numbers that are all equal any others are multiples
         factors = (found * wanted).sum(axis=1) / (wanted * wanted).sum(axis=1)
         if (np.abs(factors - 1) > NEAR).mean() <= 0.5 or not factors.all():
             continue

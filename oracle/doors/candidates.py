@@ -49,8 +49,8 @@ class Candidate(Protocol):
     ) -> None:
         """Outputs, and the gradients for every upstream gradient."""
 
-    def between(self, inputs: Named, others: Named, params: Named, upstream: Upstream) -> dict[Of, Any]:
-        """The gradients at the inputs, on whose way back one goes after a call with other inputs."""
+    def between(self, inputs: Named, others: Named, params: Named, upstream: Upstream) -> dict[Of, Any] | None:
+        """The gradients at the inputs, on whose way back one goes after a call with other inputs; None of who has no cache."""
 
 
 def give(candidate: Candidate, inputs: Named, params: Named, upstreams: Sequence[Upstream], seed: int = 0) -> Given:
@@ -128,8 +128,8 @@ class TorchCandidate:
         held |= {self.mapping.get(name, name): value for name, value in own.items()}
         return given, own, functional_call(self.function, held, tuple(given.values()))
 
-    def between(self, inputs: Named, others: Named, params: Named, upstream: Upstream) -> dict[Of, Any]:
-        """The gradients at the inputs, on whose way back one goes after a call with other inputs."""
+    def between(self, inputs: Named, others: Named, params: Named, upstream: Upstream) -> dict[Of, Any] | None:
+        """The gradients at the inputs, on whose way back one goes after a call with other inputs; None of who has no cache."""
         given, own, result = self._forward(inputs, params)
         self._forward(others, params)
         leaves = {name: leaf for name, leaf in {**given, **own}.items() if leaf.requires_grad}
@@ -213,10 +213,12 @@ class NumpyPair:
             passed |= {f"cache, array {at}": Pair(after.copy(), earlier) for at, (after, earlier) in caches}
         passed |= {name: Pair(value.copy(), before[name]) for name, value in arrays.items()}
 
-    def between(self, inputs: Named, others: Named, params: Named, upstream: Upstream) -> dict[Of, Any]:
-        """The gradients at the inputs, on whose way back one goes after a call with other inputs."""
+    def between(self, inputs: Named, others: Named, params: Named, upstream: Upstream) -> dict[Of, Any] | None:
+        """The gradients at the inputs, on whose way back one goes after a call with other inputs; None of who has no cache."""
         arrays, turned = ({name: as_laid_out(value) for name, value in each.items()} for each in (inputs, others))
         _, cache = self._forward(arrays)
+        if cache is None:  # as of a layer that is an object: it keeps the numbers of one call
+            return None
         self._forward(turned)
         handed = [as_laid_out(each) for each in upstream if each is not None]
         result = self.backward(handed[0] if len(upstream) == 1 else tuple(handed), cache)

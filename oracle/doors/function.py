@@ -143,8 +143,8 @@ def cases(
     kinds = {value.dtype for value in given.values() if value.is_floating_point()}
     if len(kinds) > 1:
         raise DoorError(
-            f"real inputs take one dtype; got {', '.join(sorted(map(str, kinds)))}. Say dtype=, or convert them; a number that is "
-            "an option belongs into the functions: lambda x: f(x, 0.5)."
+            f"real inputs take one dtype; got {', '.join(sorted(map(str, kinds)))}. Say dtype=, or convert them; a number "
+            "that is an option belongs into the functions: lambda x: f(x, 0.5)."
         )
     return _given(given, regimes, domain, seed, points)
 

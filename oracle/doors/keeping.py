@@ -47,18 +47,15 @@ def _other_numbers(candidate: Candidate, question: Question, given: Given) -> It
     if all(torch.equal(value, question.inputs[name]) for name, value in others.items()):
         return
     there = replace(question, inputs=others, upstreams=question.upstreams[:1], replicas=FEWER)
-    found: dict[Of, Any] = {}
-
-    def between() -> None:
-        found.update(candidate.between(question.inputs, others, question.params, question.upstreams[0]))
-
     both = {**question.inputs, **{f"other {name}": value for name, value in others.items()}}
     with put_back(both, there.upstreams), random_from(question.seed):
-        outcome = guarded(between, timeout=candidate.timeout)
+        outcome = guarded(
+            candidate.between, question.inputs, others, question.params, question.upstreams[0], timeout=candidate.timeout
+        )
     first = {of: value for of, value in given.values.items() if of.kind == "gradient" and of.upstream == 0}
-    if not outcome.error:
+    if outcome.value is not None:
         text = "after a call with other numbers the way back of the first gives something else: is something kept outside of it?"
-        yield worst(question, "another call in between", Given(found, outcome), first, text)
+        yield worst(question, "another call in between", Given(outcome.value, outcome), first, text)
     try:
         rows = compared(there, give(candidate, others, question.params, there.upstreams, question.seed))
     except (DoorError, RuntimeError, ValueError, IndexError):  # they are not for the reference

@@ -108,7 +108,8 @@ class Question:
         copies, further = ([self._rounded(each, copy) for copy in range(ROUNDED)] for each in (unit, FURTHER * unit))
 
         def furthest(of: Of, found: Sequence[dict[Of, Array]]) -> Array:
-            moved = np.max([np.abs(copy[of] - exact[of]) for copy in found], axis=0)
+            with np.errstate(all="ignore"):
+                moved = np.max([np.abs(copy[of] - exact[of]) for copy in found], axis=0)
             return np.where(np.isfinite(moved), moved, 0.0)
 
         up = max(size(array_of(each)) for upstream in self.upstreams for each in upstream if each is not None)
