@@ -211,7 +211,7 @@ def test_the_failing_report_says_where_what_how_far_and_how_to_repeat_it(advised
     document = json.loads(advised.to_json())["diagnoses"]
     assert [(each["location"], each["inferred"]) for each in document] == [
         ("Layer 1, Tanh: delta[1]", False),
-        ("Layer 0, Tanh: dC/dx", False),
+        ("Tanh: dC/dx", False),
     ]
     (match,) = document[0]["matches"]
     assert (match["name"], match["position"], match["match"]) == ("square forgotten", 1, 0)

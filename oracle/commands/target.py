@@ -120,7 +120,8 @@ def _member(module: ModuleType, name: str, place: str) -> Any:
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
-            near = difflib.get_close_matches(part, _names(found) or dir(found), 3, 0.6)
+            known = [each for each in dir(found) if not each.startswith("_") and not inspect.ismodule(getattr(found, each, None))]
+            near = difflib.get_close_matches(part, known, 3, 0.6)
             hint = f"Did you mean {' or '.join(near)}?" if near else f"It has {_listed(_names(found))}."
             raise SpecError(f"there is no {name!r} in {place}. {hint}")
         found = getattr(found, part)

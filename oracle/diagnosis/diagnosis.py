@@ -85,7 +85,7 @@ class Diagnosis:
     def modules(self) -> tuple[str, ...]:
         """The layers of the chain and the loss, by position, as a reader calls them."""
         network = self.case.network
-        numbered = (f"layer {l}, {layer}" for layer, l in zip(network.layers, network.numbers, strict=True))
+        numbered = (f"layer {l}, {layer}" if l else str(layer) for layer, l in zip(network.layers, network.numbers, strict=True))
         return (*numbered, f"the loss, {network.loss}")
 
     @property

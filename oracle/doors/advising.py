@@ -45,7 +45,9 @@ def advise(session: "Session", question: Question, given: Given, rows: Sequence[
     """Say what is wrong: of the numbers if any are, with an `example` at small numbers; otherwise of the duties."""
     if given.failure:
         title = f"{question.module}: {given.failure}"
-        numpy = isinstance(session.candidate, TorchCandidate) and re.search(r"numpy\(\)|got ndarray", given.failure)
+        numpy = isinstance(session.candidate, TorchCandidate) and re.search(
+            r"numpy\(\)|got ndarray|inside a tuple", given.failure
+        )
         hint = Line(
             "known", "Is it written in NumPy? Then its backward is checked with it: oracle.check_backward, or --backward."
         )

@@ -20,7 +20,7 @@ from oracle.report.answer import Answer
 from oracle.report.parts import Named, Parts, named, parts
 from oracle.report.words import answer, reasons, remarks
 from oracle.suite import parse
-from oracle.tables import LAYERWISE
+from oracle.tables import CONTRACT, LAYERWISE
 from oracle.verdict import TOLERANCE, Verdict
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Report(Answer):
             "activations": sorted({str(record) for spec in specs for record in (spec.hidden, spec.output)}),
             "losses": sorted({str(spec.loss) for spec in specs}),
             "shapes": list(dict.fromkeys(str(spec.shape) for spec in specs)),
-            "dtypes": sorted(self.table["dtype"].unique()),
+            "dtypes": sorted(self.table["dtype"][self.table["comparison"] != CONTRACT].unique()),
             "worst": self.worst,
             "diagnoses": [
                 {
