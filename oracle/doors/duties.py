@@ -157,7 +157,7 @@ def worst(question: Question, what: str, found: Given, wanted: Mapping[Of, Any],
         given = np.zeros_like(array) if given is None and not array.any() and not found.failure else given
         if question.keep and np.shape(given) == array.shape:
             given, array = (array_of(question.keep(of, parameter(each))) for each in (given, array))
-        known = question.scales.sigma[of] * scale if array.shape == question.wanted[of].shape else 0.0
+        known = question.scales.sigma[of] * scale if scale and array.shape == question.wanted[of].shape else 0.0
         sigma = own_scale(array, known) if scale else 0.0
         symbol = question.quantity(of).symbol
         rows.append(

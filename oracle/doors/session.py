@@ -1,5 +1,6 @@
 """One check: the candidate at all numbers that were asked for, and the diagnosis of the first at which it fails."""
 
+import importlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from oracle.doors.candidates import Candidate, Given, TorchCandidate, give
 from oracle.doors.errors import DoorError
 from oracle.doors.examine import compared
 from oracle.doors.generate import ODD_SIZES
+from oracle.doors.guard import LATE
 from oracle.doors.keeping import obligations
 from oracle.doors.large import Selection, selection, told
 from oracle.doors.question import Named, Question, ask
@@ -25,6 +27,8 @@ from oracle.verdict import Verdict
 if TYPE_CHECKING:
     from oracle.report import Report
 
+#: What torch loads once for its decompositions, seconds that are no part of what a check of a large array costs.
+COMPILER = "torch._dynamo"
 #: So many cases that fail are diagnosed, of those that do not fail in the same quantities.
 DIAGNOSED = 3
 
@@ -51,6 +55,10 @@ class Session:
         largest: Question | None = None
         failing: dict[tuple[str, ...], tuple[Session, Question, Given, list[Row]]] = {}
         for number, (session, label, inputs) in enumerate(self._asked(cases)):
+            if number == 0 and max(value.numel() for value in inputs.values()) > self.max_elements:
+                for module in (COMPILER, LATE):
+                    importlib.import_module(module)
+                cost = time.process_time()
             try:
                 question = session.ask(label, inputs)
                 given, found = session.rows(question, duties=number == 0 or label.endswith(ODD_SIZES))
@@ -109,7 +117,7 @@ class Session:
         given = self.give(question)
         selected = selection(question, given)
         found = told(selected, question, compared(selected.question, selected.given))
-        return given, found + self._duties(*self._of_part(question, given, selected)) if duties else found
+        return given, found + self._duties(*self._of_part(question, given, selected), part=True) if duties else found
 
     def give(self, question: Question) -> Given:
         """What the candidate gives."""
@@ -126,8 +134,8 @@ class Session:
         vars(kept).update(answers=question.answers, scales=scales._replace(sigma=flat))
         return kept, given
 
-    def _duties(self, question: Question, given: Given) -> list[Row]:
-        return list(obligations(self.candidate, question, given))
+    def _duties(self, question: Question, given: Given, *, part: bool = False) -> list[Row]:
+        return list(obligations(self.candidate, question, given, part=part))
 
 
 def one_pass(question: Question) -> float:
