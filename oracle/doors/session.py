@@ -99,7 +99,9 @@ class Session:
         name = self.candidate.name
         held = (*inputs.values(), *self.params.values())
         dtype = next(str(value.dtype).removeprefix("torch.") for value in held if value.is_floating_point())
-        question = ask(f"{name}/{dtype}/{label}", name, self.reference, inputs, self.params, self.upstreams, self.seed)
+        large = max(value.numel() for value in inputs.values()) > self.max_elements
+        ways = min(self.upstreams, 2) if large else self.upstreams
+        question = ask(f"{name}/{dtype}/{label}", name, self.reference, inputs, self.params, ways, self.seed)
         try:
             _ = question.answers
         except Exception as error:
