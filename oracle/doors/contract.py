@@ -1,6 +1,6 @@
 """What a gradient owes besides its numbers: each duty is a comparison of two arrays, and so a row like any other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,14 @@ def duty(case: str, what: str, found: Any, wanted: Any, fix: str, *, scale: Any 
 def own_scale(array: Any, sigma: Any = 0.0) -> Any:
     """The scale where a candidate is held against itself: its numbers may be others than the right ones, and round otherwise."""
     return sigma if array.dtype.kind in "iub" else np.maximum(sigma, unit_roundoff(array.dtype) * size(array))
+
+
+def of_rows(rows: Sequence[Row], what: str, text: str, *, module: str = "the candidate") -> Row:
+    """A duty that holds where none of these rows fails: the first that does, with what to do, or else the first."""
+    failing = [row for row in rows if Verdict(row.verdict).fails]
+    shown = (failing or rows)[0]
+    note = f"{shown.symbol}: {text}" if failing else shown.note
+    return shown._replace(comparison=CONTRACT, position=0, layer=0, module=module, quantity=what, symbol=what, note=note)
 
 
 def printed(case: str, outcome: Outcome, *, module: str = "the candidate") -> Iterator[Row]:

@@ -44,13 +44,9 @@ class Setup:
         if isinstance(given, list | tuple):
             return array.tolist()
         if type(given).__module__.partition(".")[0] == "torch":
-            import torch
+            from oracle.twins import parameter
 
-            return (
-                torch.from_numpy(array)
-                if array.dtype.name != "bfloat16"
-                else torch.from_numpy(array.view("u2")).view(torch.bfloat16)
-            )
+            return parameter(array)
         return array
 
     @property

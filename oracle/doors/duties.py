@@ -66,8 +66,8 @@ def _second_calls(candidate: Candidate, question: Question, given: Given) -> Ite
     factor = 2.0 if question.dtype == np.float16 else FACTOR
     scaled = {of: value if of.kind == "output" else times(value, factor) for of, value in given.values.items()}
     linear = f"{factor:g} times the upstream gradient does not give {factor:g} times the gradient: is it used, once, and whole?"
-    found = call(upstreams=[_scaled(upstream, factor) for upstream in upstreams])
     there = replace(question, upstreams=tuple(_scaled(upstream, factor) for upstream in upstreams))
+    found = call(upstreams=there.upstreams)
     yield from _as_there(question, "scaled upstream gradient", found, scaled, there, linear, scale=factor)
     nothing = Question(
         question.case, question.module, question.reference, inputs, params, (_scaled(upstreams[0], 0.0),), question.seed

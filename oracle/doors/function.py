@@ -10,7 +10,7 @@ from oracle.case import DTYPES, parse_dtype
 from oracle.doors.candidates import TorchCandidate, name_of
 from oracle.doors.errors import DoorError
 from oracle.doors.generate import USUAL, Kinks, check_regimes, described, inputs_like, numbers, to_dtype, variants
-from oracle.doors.pairing import copied
+from oracle.doors.pairing import copied, hand_over
 from oracle.doors.question import ask, checked_dtype
 from oracle.doors.recognise import kinks_of
 from oracle.doors.session import Session, checked_callable, checked_numbers, differentiated, input_names
@@ -178,9 +178,7 @@ def _with_buffers(candidate: Any, reference: Any) -> Any:
     if all(torch.equal(held[name].to(value.dtype), value) for name, value in pairs.items()):
         return candidate
     other = copied(candidate)
-    for name, value in other.named_buffers():
-        if name in pairs:
-            value.copy_(pairs[name])
+    hand_over(pairs.items(), dict(other.named_buffers()), str)
     return other
 
 

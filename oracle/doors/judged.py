@@ -16,7 +16,7 @@ from oracle.diagnosis.advice import Advice
 from oracle.diagnosis.evidence import Slot, named_slots
 from oracle.discrepancy import Row
 from oracle.doors import decay, otherwise
-from oracle.doors.contract import duty, own_scale, printed, told
+from oracle.doors.contract import duty, of_rows, own_scale, printed, told
 from oracle.doors.drawing import Setup
 from oracle.doors.errors import DoorError
 from oracle.doors.forms import as_array
@@ -97,11 +97,9 @@ class Judged:
         outcome = guarded(self.candidate, *arguments, timeout=self.timeout)
         try:
             given = self._read(outcome)
-        except DoorError as refused:
-            return outcome._replace(value=_Read({}, []), error=str(refused))
         except Exception as raised:  # a structure that holds itself, or arrays that are no array's
             said = f"the candidate returned something that cannot be read: {type(raised).__name__}: {raised}"
-            return outcome._replace(value=_Read({}, []), error=said)
+            return outcome._replace(value=_Read({}, []), error=str(raised) if isinstance(raised, DoorError) else said)
         if not outcome.error and not given.arrays:
             error = f"the candidate returned {type(outcome.value).__name__} and no gradient in it; {RETURNS}"
             return outcome._replace(value=given, error=error)
@@ -167,12 +165,8 @@ class Judged:
         if self.known.params is None:
             params = tuple({name: array * share for name, array in own.items()} for own in params)
         there = replace(self, case=replace(case, params=params, x=case.x * share)).compared
-        failing = [row for row in there if Verdict(row.verdict).fails]
-        shown, name = (failing or there)[0], "other numbers"
         text = "3/4 of the same numbers do not get the gradient that is theirs: is something kept from the first call?"
-        note = f"{shown.symbol}: {text}" if failing else shown.note
-        fields = shown._replace(comparison=CONTRACT, position=0, layer=0, module="the candidate", quantity=name, symbol=name)
-        yield fields._replace(note=note)
+        yield of_rows(there, "other numbers", text)
 
     def _duties(self) -> Iterator[Row]:
         (params, x, y), first, second = self.calls

@@ -9,14 +9,13 @@ import torch
 
 from oracle.discrepancy import Row
 from oracle.doors.candidates import Candidate, Given, TorchCandidate, give, put_back
-from oracle.doors.contract import duty, own_scale
+from oracle.doors.contract import duty, of_rows, own_scale
 from oracle.doors.duties import FEWER, duties, times, worst
 from oracle.doors.errors import DoorError
 from oracle.doors.examine import compared
 from oracle.doors.guard import guarded
 from oracle.doors.question import Named, Question, array_of
 from oracle.rounding.callables import Of, buffers_after, random_from
-from oracle.tables import CONTRACT
 from oracle.verdict import Verdict
 
 #: Of so many gradients each is asked for alone.
@@ -66,10 +65,7 @@ def _other_numbers(candidate: Candidate, question: Question, given: Given, *, pa
     except (DoorError, RuntimeError, ValueError, IndexError):  # they are not for the reference
         return
     text = "the same numbers in reverse order do not get the gradient that is theirs: is something kept from the first call?"
-    failing = [row for row in rows if Verdict(row.verdict).fails]
-    shown = (failing or rows)[0]
-    name, note = "other numbers", f"{shown.symbol}: {text}" if failing else shown.note
-    yield shown._replace(comparison=CONTRACT, position=0, layer=0, module=question.module, quantity=name, symbol=name, note=note)
+    yield of_rows(rows, "other numbers", text, module=question.module)
 
 
 def _turned(value: torch.Tensor) -> torch.Tensor:

@@ -75,13 +75,14 @@ def check_network(
     for number, case in enumerate(list(known.cases(degenerate=degenerate))):
         door = Judged(candidate, case, known, decay.factor(l2, case), timeout)
         found += (rows := [*door.rows, *(door.other_numbers if number == 0 else ())])
-        if any(Verdict(row.verdict).fails for row in rows):
+        raised = bool(door.calls[1].error)
+        if any(Verdict(row.verdict).fails for row in rows) and not (raised and "raised" in advice):
             said = door.advice(rows)
-            if number and door.calls[1].error:
+            if number and raised:
                 hint = "Is it made for these widths and this batch alone? Then say degenerate=False."
                 said = replace(said, lines=(*said.lines, Line("known", hint)))
             kind = tuple(match["name"] for match in said.matches) or said.location
-            advice.setdefault("raised" if door.calls[1].error else kind, said)
+            advice.setdefault("raised" if raised else kind, said)
         if door.calls[1].late:
             break
     return Report(

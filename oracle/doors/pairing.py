@@ -1,7 +1,7 @@
 """Two modules side by side: which submodule of one is which of the other, and the same numbers in both."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,15 @@ def copied(module: torch.nn.Module) -> torch.nn.Module:
         return copy.deepcopy(module)
     except (RuntimeError, TypeError) as error:
         raise DoorError(f"modules are copied, so that yours stay as they are; copying failed: {error}") from error
+
+
+@torch.no_grad()
+def hand_over(values: Iterable[tuple[str, Tensor]], held: Mapping[str, Tensor], theirs: Callable[[str], str]) -> None:
+    """Write the values into those of the same shape that are held under the names that are theirs."""
+    for name, value in values:
+        other = held.get(theirs(name))
+        if other is not None and other.shape == value.shape:
+            other.copy_(value)
 
 
 @dataclass(frozen=True)
@@ -120,14 +129,10 @@ class Pairing:
         if self.load:
             self._loaded()
 
-    @torch.no_grad()
     def _loaded(self) -> None:
         """Give the candidate the reference's parameters, and the buffers of the same name."""
         held = dict(self.candidate.named_parameters()) | dict(self.candidate.named_buffers())
-        for name, value in (*self.reference.named_parameters(), *self.reference.named_buffers()):
-            other = held.get(self.theirs(name))
-            if other is not None and other.shape == value.shape:
-                other.copy_(value)
+        hand_over((*self.reference.named_parameters(), *self.reference.named_buffers()), held, self.theirs)
 
 
 def _prefixes(name: str) -> Iterator[str]:

@@ -55,7 +55,7 @@ class Session:
         largest: Question | None = None
         failing: dict[tuple[str, ...], tuple[Session, Question, Given, list[Row]]] = {}
         for number, (session, label, inputs) in enumerate(self._asked(cases)):
-            if number == 0 and max(value.numel() for value in inputs.values()) > self.max_elements:
+            if number == 0 and self._large(inputs):
                 session._warm(label, inputs)
                 cost = time.process_time()
             try:
@@ -93,6 +93,10 @@ class Session:
             if params or numbers:
                 yield replace(self, params={**self.params, **params}), f"{label}, {UNEVEN}", {**inputs, **numbers}
 
+    def _large(self, inputs: Named) -> bool:
+        """Whether not all elements of an input are compared."""
+        return max(value.numel() for value in inputs.values()) > self.max_elements
+
     def _warm(self, label: str, inputs: Named) -> None:
         """Have torch load what it loads once, and call candidate and reference a first time, as before a pass is timed."""
         for module in (COMPILER, LATE):
@@ -104,8 +108,7 @@ class Session:
         name = self.candidate.name
         held = (*inputs.values(), *self.params.values())
         dtype = next(str(value.dtype).removeprefix("torch.") for value in held if value.is_floating_point())
-        large = max(value.numel() for value in inputs.values()) > self.max_elements
-        ways = min(self.upstreams, 2) if large else self.upstreams
+        ways = min(self.upstreams, 2) if self._large(inputs) else self.upstreams
         question = ask(f"{name}/{dtype}/{label}", name, self.reference, inputs, self.params, ways, self.seed)
         try:
             _ = question.answers
